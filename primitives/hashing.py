@@ -1,0 +1,29 @@
+"""SHA-256 with domain separation.
+
+Every hash that is not a node of an RFC 6962 tree starts with a tag that names its purpose, so bytes
+made for one purpose are never the preimage of another.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+DIGEST_BYTES = 32
+ZERO_DIGEST = bytes(DIGEST_BYTES)
+
+
+def hash_bytes(data: bytes) -> bytes:
+    """SHA-256 of ``data``: 32 bytes, no tag. Only for formats defined elsewhere (RFC 6962)."""
+    return sha256(data).digest()
+
+
+def hash_tagged(tag: bytes, *parts: bytes) -> bytes:
+    """SHA-256 over a length-prefixed tag and length-prefixed parts: 32 bytes.
+
+    The prefixes (1 byte for the tag, 4 bytes big endian for a part) make the concatenation injective.
+    """
+    hasher = sha256(len(tag).to_bytes(1, "big") + tag)
+    for part in parts:
+        hasher.update(len(part).to_bytes(4, "big"))
+        hasher.update(part)
+    return hasher.digest()
