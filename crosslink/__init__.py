@@ -1,1 +1,1 @@
-"""crosslink"""
+"""Crosslinks: shard headers, channels and transfers between shards, the beacon, its followers."""

@@ -1,0 +1,304 @@
+"""The engine interface: events in, one ``Output`` out.
+
+An engine orders opaque payload bytes into consecutive slots; slot = height. It is a synchronous,
+deterministic object with no clock, no randomness and no IO. The replica drives it:
+
+    handle(event, now_ms) -> Output
+
+The fields of an ``Output`` are honoured in the order in which they are declared: records are durable before
+any message of the same output leaves, before any wish is answered and before any decision is applied. An
+engine may decide slots out of order; the replica applies them in order, once. No engine votes for a slot
+above the last certified height + ``window_slots``.
+
+Engines are found by name through the entry-point group ``rialto.engines``; an entry point names an
+``EngineFactory`` (a class or an instance). What does not live here: any protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from importlib.metadata import entry_points
+from typing import Any, Protocol, TypeAlias
+
+from consensus.certificate import Certificate
+from consensus.committee import Committee
+from primitives.errors import LocalError
+from primitives.hashing import hash_tagged
+from primitives.signing import SignatureScheme, Signer
+
+ENTRY_POINT_GROUP = "rialto.engines"
+
+
+def compute_payload_digest(payload: bytes) -> bytes:
+    """What engines vote for: the tagged hash of the payload bytes."""
+    return hash_tagged(b"rialto/payload", payload)
+
+
+NULL_PAYLOAD = b""
+"""Fills a gap: executed as an empty block (parent's timestamp + 1, the parent's beacon reference)."""
+NULL_DIGEST = compute_payload_digest(NULL_PAYLOAD)
+
+
+# --- events in ---------------------------------------------------------------------------------------------
+
+
+class WorkLevel(IntEnum):
+    """A level-triggered view of what waits to be ordered *and certified*."""
+
+    IDLE = 0
+    PENDING = 1
+    OVERDUE = 2
+    """Something waited through both stages of the censorship timer: a complaint about the leader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """First event after creation or restoring; an engine re-sends what it must and asks for what it lacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """The timer that the engine set under this name; at most one is pending under a name."""
+
+    timer: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """A message of this engine's own type, decoded, bounded and with its signature checked.
+
+    ``signer`` is the member that signed the outermost message (not the peer that passed it on).
+    """
+
+    signer: int
+    message: Any
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """The link to a member came up (again): re-send what it may have missed."""
+
+    member: int
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadBuilt:
+    """Answers ``BuildPayload``; the payload and all its bodies are pinned by the replica."""
+
+    ticket: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadHeld:
+    """Answers ``ObtainPayload``: bytes and bodies are here; the records that pin them are in the same group
+    commit as whatever the engine answers to this event. ``valid`` is a pure function of them and genesis."""
+
+    slot: int
+    digest: bytes
+    payload: bytes
+    valid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Level-triggered; sent whenever the level changes."""
+
+    level: WorkLevel
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """Everything at or below ``height`` is settled; also after catch-up."""
+
+    height: int
+    certificate: Certificate
+
+
+Event: TypeAlias = (
+    Started | TimerFired | MessageReceived | PeerConnected | PayloadBuilt | PayloadHeld | Work | Certified
+)
+
+
+# --- outputs -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry of the vote log: ``value`` replaces what was under ``key``; ``None`` deletes it."""
+
+    key: bytes
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """``message`` (encoded, signed) to one member, or to all others where ``to`` is ``None``."""
+
+    to: int | None
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Replaces a pending timer of the same name; ``None`` cancels it."""
+
+    timer: str
+    delay_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPayload:
+    """Wanted: a payload for ``slot``. ``ancestors`` are the digests in flight below it, whose batches the
+    builder leaves out. With ``allow_null`` an empty payload may be returned when there is nothing to order;
+    without it the answer comes when there is. At most one wish per slot is open."""
+
+    ticket: int
+    slot: int
+    ancestors: tuple[bytes, ...]
+    allow_null: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ObtainPayload:
+    """Wanted: the payload with this digest and its bodies, durable here. ``payload`` holds the bytes where the
+    engine has them (a proposal); else they are fetched from ``sources``, in order. ``proven`` payloads (by a
+    new-view, a proof of lock, a quorum) skip the admission check against the clock."""
+
+    slot: int
+    digest: bytes
+    payload: bytes | None
+    sources: tuple[int, ...]
+    proven: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CancelWish:
+    """The ``BuildPayload`` with this ticket is not wanted any more."""
+
+    ticket: int
+
+
+Wish: TypeAlias = BuildPayload | ObtainPayload | CancelWish
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """``digest`` is final for ``slot``. ``proof`` is the engine's own (for serving to its peers);
+    ``sources`` are members that hold the payload and its bodies."""
+
+    slot: int
+    digest: bytes
+    proof: bytes
+    sources: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Two signed messages (encoded) of which an honest member signs at most one, or one that it never signs."""
+
+    kind: str
+    culprit: int
+    messages: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What the replica must do, in the order of the fields."""
+
+    persist: tuple[Record, ...] = ()
+    send: tuple[Send, ...] = ()
+    timers: tuple[SetTimer, ...] = ()
+    wishes: tuple[Wish, ...] = ()
+    decided: tuple[Decided, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """A snapshot for the API and the metrics."""
+
+    view: int
+    primary: int
+    last_certified: int
+    slots_in_flight: int
+    view_changes: int
+    buffered_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineParameters:
+    """What every engine is given; ``extra`` holds an engine's own, from the topology.
+
+    ``window_slots`` is L. ``leader_rotation_slots`` is R: the proposer moves on every R slots (0: never).
+    ``base_timeout_ms`` doubles per failed view up to ``max_timeout_ms``.
+    """
+
+    window_slots: int = 16
+    leader_rotation_slots: int = 0
+    base_timeout_ms: int = 1_000
+    max_timeout_ms: int = 8_000
+    resend_ms: int = 1_000
+    max_payload_bytes: int = 1 << 20
+    extra: Mapping[str, int | str] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """One member's engine of one epoch."""
+
+    def handle(self, event: Event, now_ms: int) -> Output:
+        """Take one event. ``now_ms`` is monotonic and only for measuring intervals."""
+        ...
+
+    def statistics(self) -> EngineStatistics: ...
+
+
+class EngineFactory(Protocol):
+    """Makes and restores engines, and reads their messages."""
+
+    name: str
+
+    def create(
+        self,
+        committee: Committee,
+        signer: Signer,
+        scheme: SignatureScheme,
+        parameters: EngineParameters,
+        certificate: Certificate | None,
+    ) -> Engine:
+        """A fresh engine above ``certificate`` (``None``: above genesis, height 0)."""
+        ...
+
+    def restore(
+        self,
+        committee: Committee,
+        signer: Signer,
+        scheme: SignatureScheme,
+        parameters: EngineParameters,
+        certificate: Certificate | None,
+        records: Mapping[bytes, bytes],
+    ) -> Engine:
+        """The engine as its own records left it; ``certificate`` is the highest one the chain store holds.
+
+        Raises ``LocalError`` where the records are not what this engine wrote.
+        """
+        ...
+
+    def decode_message(self, data: bytes, committee: Committee, scheme: SignatureScheme) -> tuple[int, Any]:
+        """(signer, message) for ``MessageReceived``; raises ``RemoteError`` and nothing else."""
+        ...
+
+
+def load_engine_factory(name: str) -> EngineFactory:
+    """The engine registered under ``name``; raises ``LocalError`` that lists the known names."""
+    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in found:
+        raise LocalError(f"no consensus engine {name!r}; installed: {', '.join(sorted(found)) or 'none'}")
+    try:
+        loaded = found[name].load()
+    except (ImportError, AttributeError) as error:
+        raise LocalError(f"the consensus engine {name!r} does not load: {error}") from error
+    factory: EngineFactory = loaded() if isinstance(loaded, type) else loaded
+    return factory
