@@ -17,7 +17,7 @@ from primitives.signing import SignatureScheme, Signer
 _TAG = b"rialto/attestation/1"
 
 
-class Attestation(Wire, tag=1):
+class Attestation(Wire, frozen=True, tag=1):
     """Member ``signer`` executed ``height`` and got the header with this hash."""
 
     height: int
@@ -26,7 +26,7 @@ class Attestation(Wire, tag=1):
     signature: bytes
 
 
-class Certificate(Wire, tag=2):
+class Certificate(Wire, frozen=True, tag=2):
     """Exactly q attestations of one header, by strictly increasing signer index."""
 
     incarnation: int
@@ -73,9 +73,7 @@ def verify_certificate(certificate: Certificate, committee: Committee, scheme: S
         raise RemoteError("MALFORMED", "a certificate with an impossible height or hash", penalise=True)
     signers = certificate.signers
     if len(signers) != committee.quorum or len(certificate.signatures) != committee.quorum:
-        raise RemoteError(
-            "BAD_QUORUM", f"a certificate has exactly {committee.quorum} signers", penalise=True
-        )
+        raise RemoteError("BAD_QUORUM", f"a certificate has exactly {committee.quorum} signers", penalise=True)
     if any(low >= high for low, high in zip(signers, signers[1:], strict=False)):
         raise RemoteError("BAD_QUORUM", "signers must be strictly increasing", penalise=True)
     if signers[0] < 0 or signers[-1] >= committee.size:

@@ -14,14 +14,14 @@ MAX_HEADER_BYTES = 1_024
 """A header encodes to about 350 bytes; anything over this is no header."""
 
 
-class BeaconRef(Wire):
+class BeaconRef(Wire, frozen=True):
     """A beacon block: every deadline is a beacon height and is compared with this one only."""
 
     height: int
     hash: bytes
 
 
-class InboxCursor(Wire):
+class InboxCursor(Wire, frozen=True):
     """The last consumed inbox item: beacon height, record index in that block, leaf index in that record.
 
     ``(h, 2**31, 0)`` means that everything up to and including beacon height h is consumed.
@@ -36,7 +36,7 @@ NO_BEACON_REF = BeaconRef(0, ZERO_DIGEST)
 START_CURSOR = InboxCursor(0, 0, 0)
 
 
-class ShardHeader(Wire):
+class ShardHeader(Wire, frozen=True):
     """All fields are committed to by the header hash; roots are 32 bytes, heights count from 1 (genesis is 0)."""
 
     chain: bytes

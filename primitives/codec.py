@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 
 class Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """Base of every struct that travels or is hashed. Subclasses in a union pass ``tag=<int>``."""
+    """Base of every struct that travels or is hashed. Subclasses say ``frozen=True`` again
+    (for mypy); those in a union pass ``tag=<int>``."""
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
