@@ -3,18 +3,27 @@
 Messages are ``Wire`` structs: positional arrays with explicit integer tags. Decoding is bounded in
 size, validates types in the same step, and re-encodes to compare, so a value that was accepted has no
 second encoding that somebody else accepts. Integers must be below 2**63 in magnitude wherever they
-travel.
+travel: fields declare ``Unsigned`` or ``Signed``. No ``Wire`` type refers to itself, so the depth of nesting
+is bounded by the type and never depends on how deep the decoder's own stack happens to be.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from primitives.errors import RemoteError
+from primitives.hashing import DIGEST_BYTES
 
 T = TypeVar("T")
+
+Unsigned = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""An integer field from 0 to 2**63 - 1."""
+Signed = Annotated[int, msgspec.Meta(ge=-(2**63) + 1, le=2**63 - 1)]
+"""An integer field below 2**63 in magnitude."""
+Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+"""A field of exactly 32 bytes."""
 
 
 class Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -27,7 +36,8 @@ _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 
 
 def encode(value: Any) -> bytes:
-    """The canonical bytes of ``value`` (a ``Wire`` struct, or plain ints, bytes, strings, lists, dicts)."""
+    """The canonical bytes of ``value`` (a ``Wire`` struct, or plain ints, bytes, strings, lists, dicts
+    with string keys, which are sorted)."""
     return _encoder.encode(value)
 
 

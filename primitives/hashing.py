@@ -22,8 +22,18 @@ def hash_tagged(tag: bytes, *parts: bytes) -> bytes:
 
     The prefixes (1 byte for the tag, 4 bytes big endian for a part) make the concatenation injective.
     """
-    hasher = sha256(len(tag).to_bytes(1, "big") + tag)
+    hasher = sha256(frame_tag(tag))
     for part in parts:
         hasher.update(len(part).to_bytes(4, "big"))
         hasher.update(part)
     return hasher.digest()
+
+
+def frame_tag(tag: bytes) -> bytes:
+    """What ``hash_tagged`` hashes before the parts; hot paths compute it once and add framed parts."""
+    return len(tag).to_bytes(1, "big") + tag
+
+
+def frame_part(part: bytes) -> bytes:
+    """What ``hash_tagged`` hashes for one part."""
+    return len(part).to_bytes(4, "big") + part

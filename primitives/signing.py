@@ -16,6 +16,8 @@ from nacl.bindings.crypto_sign import crypto_sign_open
 from nacl.exceptions import CryptoError
 
 from primitives.errors import LocalError, RemoteError
+from primitives.hashing import hash_tagged
+from primitives.speccheck import CASES
 
 PUBLIC_KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
@@ -80,3 +82,29 @@ def validate_public_key(public_key: bytes) -> None:
     """
     if len(public_key) != PUBLIC_KEY_BYTES or not crypto_core_ed25519_is_valid_point(public_key):
         raise RemoteError("BAD_KEY", f"not a canonical Ed25519 key of full order: {public_key.hex()[:80]}")
+
+
+def check_verification_rule() -> None:
+    """Raise ``LocalError`` unless this machine's library decides all speccheck cases as every other node.
+
+    A node that accepted a signature which the rest refuse, or the reverse, would split from its committee.
+    """
+    wrong = [
+        index
+        for index, case in enumerate(CASES)
+        if verify(case.public_key, case.message, case.signature) is not case.accepted
+    ]
+    if wrong:
+        raise LocalError(
+            f"the Ed25519 library decides the speccheck cases {wrong} by another rule than the network; "
+            "install the pinned PyNaCl wheel with its bundled libsodium"
+        )
+
+
+def derive_seed(master: bytes, *labels: str | int) -> bytes:
+    """A 32-byte seed for the key that ``labels`` name, for devnets and tests that must replay.
+
+    A tagged hash; a number and its decimal text are different labels.
+    """
+    parts = [f"{type(label).__name__}:{label}".encode() for label in labels]
+    return hash_tagged(b"rialto/seed", master, *parts)
