@@ -252,6 +252,11 @@ class Engine(Protocol):
         """Take one event. ``now_ms`` is monotonic and only for measuring intervals."""
         ...
 
+    def needs(self, signer: int, message: Any) -> bool:
+        """Whether a decoded message could still change anything. Where not (a duplicate, a late vote, one from
+        outside the window) the replica counts it and drops it without paying for its signature. Pure."""
+        ...
+
     def statistics(self) -> EngineStatistics: ...
 
 
@@ -286,8 +291,14 @@ class EngineFactory(Protocol):
         """
         ...
 
-    def decode_message(self, data: bytes, committee: Committee, scheme: SignatureScheme) -> tuple[int, Any]:
-        """(signer, message) for ``MessageReceived``; raises ``RemoteError`` and nothing else."""
+    def decode_message(self, data: bytes, committee: Committee) -> tuple[int, Any]:
+        """(signer, message), bounded and checked for shape, its signature not yet looked at. Raises
+        ``RemoteError`` and nothing else. Cheap: the replica asks ``Engine.needs`` next, and verifies what is."""
+        ...
+
+    def verify_message(self, signer: int, message: Any, committee: Committee, scheme: SignatureScheme) -> None:
+        """Raise ``RemoteError`` unless ``signer`` signed the outermost message. Proofs nested in it are the
+        engine's to verify when it handles the message. Only then does it become ``MessageReceived``."""
         ...
 
 
