@@ -1,0 +1,262 @@
+"""The pump: feeds the replica one event at a time and honours its effects in order.
+
+Theory of operation. Events wait in three bounded queues: control (timers, links, submissions), votes, bulk. A
+round takes what is there up to ``ROUND_BUDGET_MS``, control and votes first, lets the replica do one chunk of its
+own queued work, and gathers the effects. Then everything to persist is written to the vote log in one
+synced write (the group commit); only after that do frames leave, timers start and clients get answers. The
+commit is shielded from cancellation, and a failed one ends the process: ``LocalError`` passes through ``run``.
+
+What does not live here: any decision. The simulator has a pump of its own over virtual time and tests the same
+replica with it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from consensus.engine import Record
+from node.clock import monotonic_ms, monotonic_us
+from node.events import (
+    BlockCertified,
+    Effects,
+    FrameReceived,
+    Lane,
+    LinkDown,
+    LinkUp,
+    Outgoing,
+    ReplicaEvent,
+    SubmissionReply,
+    TimerFired,
+    TransactionsSubmitted,
+)
+from node.members import Member
+from node.store import Store, VoteLog
+from primitives.errors import LocalError
+
+ROUND_BUDGET_MS = 8
+"""A round longer than this would let votes of other slots wait; a shorter one would sync more often."""
+MAX_ROUND_EVENTS = 512
+MAX_QUEUED_BYTES_PER_PEER = {Lane.VOTES: 4 << 20, Lane.BULK: 24 << 20}
+"""What one peer may have waiting here; beyond it that peer's own frames are dropped and counted."""
+MAX_QUEUED_SUBMISSIONS = 256
+"""Requests, each of bounded size; beyond it clients are told to come back."""
+FRAME_OVERHEAD_BYTES = 128
+"""Charged for each frame, so that empty frames cost something too."""
+
+
+class Halted(LocalError):
+    """The replica stopped itself: a divergence, a lost log. The sentence says which."""
+
+
+class ReplicaLike(Protocol):
+    """What the pump needs of ``node.replica.Replica``."""
+
+    @property
+    def busy(self) -> bool: ...
+
+    def handle(self, event: ReplicaEvent, now_ms: int) -> Effects: ...
+
+    def work(self, now_ms: int) -> Effects: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PumpStatistics:
+    """Counts since the start; times in µs."""
+
+    rounds: int
+    events: int
+    dropped_frames: int
+    commit_us_total: int
+    commits: int
+    busy_us_total: int
+    queued: int
+
+
+class Pump:
+    """Owns the queues, the timers and the order of effects of one process."""
+
+    def __init__(
+        self,
+        replica: ReplicaLike,
+        store: Store,
+        vote_log: VoteLog,
+        *,
+        send: Callable[[Outgoing], None],
+        on_reply: Callable[[SubmissionReply], None],
+        on_certified: Callable[[BlockCertified], None],
+        on_alarm: Callable[[str], None],
+        sync_in_thread: bool,
+    ) -> None:
+        """``sync_in_thread``: the disk is so slow that a sync would stall the loop (see the start-up probe)."""
+        self._replica = replica
+        self._store = store
+        self._vote_log = vote_log
+        self._send = send
+        self._on_reply = on_reply
+        self._on_certified = on_certified
+        self._on_alarm = on_alarm
+        self._sync_in_thread = sync_in_thread
+        self._control: deque[ReplicaEvent] = deque()
+        self._frames: dict[Lane, deque[FrameReceived]] = {lane: deque() for lane in Lane}
+        self._queued_bytes: dict[tuple[Lane, Member], int] = {}
+        self._queued_submissions = 0
+        self._timers: dict[str, int] = {}
+        self._timer_heap: list[tuple[int, str]] = []
+        self._wake = trio.Event()
+        self._rounds = self._events = self._dropped = self._commits = 0
+        self._commit_us = self._busy_us = 0
+
+    # --- what the edges call: never blocks, never raises ---------------------------------------------------
+
+    def post_frame(self, member: Member, lane: Lane, kind: int, body: bytes) -> None:
+        """A frame from the transport; dropped and counted where that peer has too much waiting."""
+        key = (lane, member)
+        queued = self._queued_bytes.get(key, 0) + len(body) + FRAME_OVERHEAD_BYTES
+        if queued > MAX_QUEUED_BYTES_PER_PEER[lane]:
+            self._dropped += 1
+            return
+        self._queued_bytes[key] = queued
+        self._frames[lane].append(FrameReceived(member, kind, body))
+        self._wake.set()
+
+    def post_link(self, event: LinkUp | LinkDown) -> None:
+        """A link came up or went down."""
+        self._control.append(event)
+        self._wake.set()
+
+    def post_submission(self, event: TransactionsSubmitted) -> bool:
+        """False where too many requests wait already: the client is told that we are busy."""
+        if self._queued_submissions >= MAX_QUEUED_SUBMISSIONS:
+            return False
+        self._queued_submissions += 1
+        self._control.append(event)
+        self._wake.set()
+        return True
+
+    def statistics(self) -> PumpStatistics:
+        """A snapshot."""
+        queued = len(self._control) + sum(len(frames) for frames in self._frames.values())
+        return PumpStatistics(
+            self._rounds, self._events, self._dropped, self._commit_us, self._commits, self._busy_us, queued
+        )
+
+    # --- the loop ------------------------------------------------------------------------------------------
+
+    async def run(self, first: ReplicaEvent) -> None:
+        """Run until cancelled. Raises ``Halted``, or ``LocalError`` from a disk that refuses."""
+        self._control.append(first)
+        while True:
+            await self._wait_for_work()
+            started = monotonic_us()
+            gathered = self._gather()
+            self._busy_us += monotonic_us() - started
+            await self._honour(gathered)
+            self._rounds += 1
+            await trio.lowlevel.checkpoint()
+
+    async def _wait_for_work(self) -> None:
+        if self._has_work():
+            return
+        self._wake = trio.Event()
+        deadline = self._next_deadline()
+        if deadline is None:
+            await self._wake.wait()
+            return
+        with trio.move_on_after(max(0, deadline - monotonic_ms()) / 1000):
+            await self._wake.wait()
+
+    def _has_work(self) -> bool:
+        return bool(self._control or self._replica.busy or any(self._frames.values()))
+
+    def _next_deadline(self) -> int | None:
+        while self._timer_heap:
+            deadline, timer = self._timer_heap[0]
+            if self._timers.get(timer) == deadline:
+                return deadline
+            heapq.heappop(self._timer_heap)
+        return None
+
+    def _gather(self) -> list[Effects]:
+        gathered: list[Effects] = []
+        now = monotonic_ms()
+        stop = now + ROUND_BUDGET_MS
+        self._post_due_timers(now)
+        for _ in range(MAX_ROUND_EVENTS):
+            event = self._take_event()
+            if event is None:
+                break
+            self._events += 1
+            gathered.append(self._replica.handle(event, now))
+            now = monotonic_ms()
+            if now >= stop:
+                break
+        if self._replica.busy:
+            gathered.append(self._replica.work(now))
+        return gathered
+
+    def _post_due_timers(self, now: int) -> None:
+        while (deadline := self._next_deadline()) is not None and deadline <= now:
+            _, timer = heapq.heappop(self._timer_heap)
+            del self._timers[timer]
+            self._control.append(TimerFired(timer))
+
+    def _take_event(self) -> ReplicaEvent | None:
+        if self._control:
+            event = self._control.popleft()
+            if isinstance(event, TransactionsSubmitted):
+                self._queued_submissions -= 1
+            return event
+        for lane, frames in self._frames.items():
+            if frames:
+                frame = frames.popleft()
+                key = (lane, frame.member)
+                self._queued_bytes[key] -= len(frame.body) + FRAME_OVERHEAD_BYTES
+                return frame
+        return None
+
+    async def _honour(self, gathered: list[Effects]) -> None:
+        records: list[Record] = []
+        for effects in gathered:
+            records.extend(effects.persist)
+        if records:
+            await self._commit(records)
+        now = monotonic_ms()
+        for effects in gathered:
+            for write in effects.writes:
+                self._store.write(write.records, sync=write.sync)
+            for outgoing in effects.sends:
+                self._send(outgoing)
+            for timer in effects.timers:
+                self._set_timer(timer.timer, timer.delay_ms, now)
+            for reply in effects.replies:
+                self._on_reply(reply)
+            for block in effects.certified:
+                self._on_certified(block)
+            for alarm in effects.alarms:
+                self._on_alarm(alarm)
+            if effects.halt is not None:
+                raise Halted(effects.halt)
+
+    async def _commit(self, records: list[Record]) -> None:
+        started = monotonic_us()
+        if self._sync_in_thread:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._vote_log.write, records)
+        else:
+            self._vote_log.write(records)
+        self._commit_us += monotonic_us() - started
+        self._commits += 1
+
+    def _set_timer(self, timer: str, delay_ms: int | None, now: int) -> None:
+        if delay_ms is None:
+            self._timers.pop(timer, None)
+            return
+        deadline = now + delay_ms
+        self._timers[timer] = deadline
+        heapq.heappush(self._timer_heap, (deadline, timer))
