@@ -1,0 +1,167 @@
+"""One verification rule: published vectors, edge-case keys, and that garbage never raises."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from primitives import signing
+from primitives.errors import LocalError, RemoteError
+from primitives.signing import (
+    Ed25519,
+    Ed25519Signer,
+    check_verification_rule,
+    derive_seed,
+    validate_public_key,
+    verify,
+)
+from primitives.speccheck import CASES
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / ".." / "shared" / "data" / "vectors" / "ed25519"
+OWN = json.loads((ROOT / "tests" / "vectors" / "ed25519.json").read_text())
+
+# What C2SP/CCTV calls unusual and the rule of the network refuses: R or A of small order or not reduced,
+# and signatures that satisfy only the equation multiplied by the cofactor.
+REFUSED_SIGNATURE_FLAGS = {
+    "low_order_A",
+    "low_order_R",
+    "non_canonical_A",
+    "non_canonical_R",
+    "low_order_residue",
+}
+REFUSED_KEY_FLAGS = {"low_order_A", "non_canonical_A", "low_order_component_A"}
+
+
+def load_published(name: str) -> Any:
+    file = PUBLISHED / name
+    if not file.is_file():
+        pytest.skip(f"the published Ed25519 vectors are not beside this clone: {file}")
+    return json.loads(file.read_text())
+
+
+def is_key_accepted(public_key: bytes) -> bool:
+    try:
+        validate_public_key(public_key)
+    except RemoteError as error:
+        assert error.code == "BAD_KEY"
+        return False
+    return True
+
+
+@pytest.mark.parametrize("case", OWN["signatures"], ids=lambda case: case["name"])
+def test_committed_signatures_are_decided_as_committed(case: dict[str, Any]) -> None:
+    public_key, message, signature = (
+        bytes.fromhex(case[field]) for field in ("public_key", "message", "signature")
+    )
+    assert verify(public_key, message, signature) is case["valid"]
+    assert Ed25519().verify(public_key, message, signature) is case["valid"]
+    if case["valid"]:
+        signer = Ed25519Signer(bytes.fromhex(case["seed"]))
+        assert (signer.public_key, signer.sign(message)) == (public_key, signature)
+
+
+@pytest.mark.parametrize("case", OWN["keys"], ids=lambda case: case["name"])
+def test_small_order_mixed_order_and_non_canonical_keys_are_refused(case: dict[str, Any]) -> None:
+    assert is_key_accepted(bytes.fromhex(case["public_key"])) is case["valid"]
+
+
+def test_wycheproof_signatures_are_decided_as_published() -> None:
+    groups = load_published("wycheproof.json")["testGroups"]
+    decided = 0
+    for group in groups:
+        public_key = bytes.fromhex(group["publicKey"]["pk"])
+        assert is_key_accepted(public_key)
+        for case in group["tests"]:
+            accepted = verify(public_key, bytes.fromhex(case["msg"]), bytes.fromhex(case["sig"]))
+            assert accepted is (case["result"] == "valid"), case
+            decided += 1
+    assert decided == 151
+
+
+def test_cctv_signatures_and_keys_are_decided_by_their_flags() -> None:
+    cases = load_published("cctv.json")
+    assert len(cases) == 914
+    for case in cases:
+        flags = set(case["flags"] or ())
+        public_key, signature = bytes.fromhex(case["key"]), bytes.fromhex(case["sig"])
+        accepted = verify(public_key, case["msg"].encode(), signature)
+        assert accepted is not (flags & REFUSED_SIGNATURE_FLAGS != set()), case
+        assert is_key_accepted(public_key) is not (flags & REFUSED_KEY_FLAGS != set()), case
+
+
+def test_embedded_speccheck_cases_are_the_published_ones() -> None:
+    published = load_published("speccheck.json")
+    embedded = [
+        {
+            "message": case.message.hex(),
+            "pub_key": case.public_key.hex(),
+            "signature": case.signature.hex(),
+        }
+        for case in CASES
+    ]
+    assert embedded == published
+
+
+def test_this_machine_follows_the_verification_rule() -> None:
+    check_verification_rule()
+    assert [index for index, case in enumerate(CASES) if case.accepted] == [3]
+
+
+@pytest.mark.parametrize("lenient", [True, False])
+def test_a_library_with_another_rule_is_refused(lenient: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signing, "verify", lambda *_: lenient)
+    with pytest.raises(LocalError, match="speccheck"):
+        check_verification_rule()
+
+
+@given(
+    st.binary(max_size=40) | st.binary(min_size=32, max_size=32),
+    st.binary(max_size=100),
+    st.binary(max_size=70) | st.binary(min_size=64, max_size=64),
+)
+def test_verify_never_raises_and_refuses_garbage(key: bytes, message: bytes, signature: bytes) -> None:
+    assert verify(key, message, signature) is False
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=200), st.integers(0, 511))
+def test_signatures_verify_until_a_bit_flips(seed: bytes, message: bytes, bit: int) -> None:
+    signer = Ed25519Signer(seed)
+    signature = signer.sign(message)
+    assert verify(signer.public_key, message, signature)
+    bent = bytearray(signature)
+    bent[bit >> 3] ^= 1 << (bit & 7)
+    assert not verify(signer.public_key, message, bytes(bent))
+    assert not verify(signer.public_key, message + b"\x00", signature)
+    assert is_key_accepted(signer.public_key)
+
+
+@given(st.binary(max_size=40))
+def test_key_validation_raises_nothing_but_remote_error(key: bytes) -> None:
+    is_key_accepted(key)
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_seeds_of_another_length_are_refused(length: int) -> None:
+    with pytest.raises(LocalError, match="32 bytes"):
+        Ed25519Signer(bytes(length))
+
+
+def test_derived_seeds_differ_by_master_label_kind_and_division() -> None:
+    seeds = [
+        derive_seed(b"master"),
+        derive_seed(b"another"),
+        derive_seed(b"master", "account", 1),
+        derive_seed(b"master", "account", "1"),
+        derive_seed(b"master", "account1"),
+        derive_seed(b"master", 1, "account"),
+        derive_seed(b"master", "accoun", "t1"),
+    ]
+    assert len({*seeds}) == len(seeds)
+    assert all(len(seed) == signing.SEED_BYTES for seed in seeds)
+    assert derive_seed(b"master", "account", 1) == seeds[2]
