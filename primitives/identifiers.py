@@ -11,6 +11,8 @@ ADDRESS_BYTES: Final = 20
 BEACON_SHARD: Final = 0xFFFF
 """The beacon's number wherever a shard number is expected; user shards are 0 … 0xFFFE."""
 
+_HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
+
 
 def compute_address(public_key: bytes) -> bytes:
     """The account that an owner key controls: the first 20 bytes of its tagged hash."""
@@ -28,11 +30,9 @@ def parse_address(text: str) -> bytes:
     Raises ``RemoteError`` (``BAD_ADDRESS``) for anything else.
     """
     digits = text[2:] if text[:2] in ("0x", "0X") else text
-    if len(digits) == 2 * ADDRESS_BYTES:
-        try:
-            return bytes.fromhex(digits)
-        except ValueError:
-            pass
+    # Not left to bytes.fromhex, which skips blanks between digits and would return fewer bytes.
+    if len(digits) == 2 * ADDRESS_BYTES and _HEXADECIMAL.issuperset(digits):
+        return bytes.fromhex(digits)
     raise RemoteError("BAD_ADDRESS", f"an address is 0x and 40 hexadecimal digits, not {text[:64]!r}")
 
 
