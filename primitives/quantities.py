@@ -21,7 +21,7 @@ PPM: Final = 1_000_000
 """Rates (fees, margins, funding) are in parts per million."""
 
 
-class Overflow(ArithmeticError):  # noqa: N818 - the name of the receipt code that it becomes
+class Overflow(ArithmeticError):
     """A quantity left ``-MAX_INT … MAX_INT``: a transaction's result, not an error of ours or a peer's."""
 
 
