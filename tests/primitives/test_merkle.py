@@ -174,6 +174,24 @@ def test_consistency_proof_holds_for_no_other_root_or_path(size: int, data: st.D
     assert not is_accepted(verify_consistency, 0, EMPTY_ROOT, size, new_root, ())
 
 
+def test_a_proof_of_a_higher_tree_does_not_pass_for_a_lower_one() -> None:
+    left, right = compute_leaf_hash(b"left"), compute_leaf_hash(b"right")
+    root = compute_root_of_hashes([left, right])
+    verify_inclusion(root, right, 1, 2, [left])
+    assert not is_accepted(verify_inclusion, root, right, 0, 1, [left])
+
+
+def test_bytes_do_not_move_between_neighbouring_hashes() -> None:
+    hashes = [compute_leaf_hash(bytes([number])) for number in range(4)]
+    root = compute_root_of_hashes(hashes)
+    half = compute_root_of_hashes(hashes[:2])
+    other_half = compute_root_of_hashes(hashes[2:])
+    verify_consistency(2, half, 4, root, [other_half])
+    assert not is_accepted(verify_consistency, 2, half[:-1], 4, root, [half[-1:] + other_half])
+    verify_inclusion(root, half, 0, 2, [other_half])
+    assert not is_accepted(verify_inclusion, root, half[:-1], 0, 2, [half[-1:] + other_half])
+
+
 def test_an_interior_node_is_no_leaf() -> None:
     left, right = compute_leaf_hash(b"left"), compute_leaf_hash(b"right")
     assert compute_root([left + right]) != compute_root_of_hashes([left, right])

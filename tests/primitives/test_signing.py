@@ -141,6 +141,15 @@ def test_signatures_verify_until_a_bit_flips(seed: bytes, message: bytes, bit: i
     assert is_key_accepted(signer.public_key)
 
 
+@pytest.mark.parametrize("moved", [1, 32, 64])
+def test_bytes_do_not_move_between_signature_and_message(moved: int) -> None:
+    # The library is handed both in one piece, so only the length check keeps them apart.
+    signer = Ed25519Signer(bytes(32))
+    signature = signer.sign(b"message")
+    assert not verify(signer.public_key, signature[-moved:] + b"message", signature[:-moved])
+    assert not verify(signer.public_key, b"message"[1:], signature + b"m")
+
+
 @given(st.binary(max_size=40))
 def test_key_validation_raises_nothing_but_remote_error(key: bytes) -> None:
     is_key_accepted(key)

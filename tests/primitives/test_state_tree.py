@@ -156,6 +156,24 @@ def test_proof_with_another_path_or_bucket_is_refused() -> None:
         assert_refused(root, 4, key, b"value", msgspec.structs.replace(proof, bucket=bucket))
 
 
+@pytest.mark.parametrize(
+    "entries",
+    [
+        ((b"b", bytes(32)), (b"a", bytes(32))),
+        ((b"a", hash_value(b"value")), (b"a", bytes(32))),
+        ((b"a", bytes(31)),),
+    ],
+    ids=["out of order", "a key twice", "a short value hash"],
+)
+def test_malformed_bucket_is_refused_even_where_the_root_matches(
+    entries: tuple[tuple[bytes, bytes], ...],
+) -> None:
+    parts = [part for entry in entries for part in entry]
+    root = sha256(b"\x00" + hash_tagged(b"rialto/state/bucket", *parts)).digest()
+    with pytest.raises(RemoteError, match="BAD_PROOF"):
+        verify_bucket(root, 1, MembershipProof(bucket=0, entries=entries, path=()))
+
+
 def test_absence_is_not_proved_from_another_bucket() -> None:
     tree = StateTree(4)
     root = tree.update({b"key %d" % number: b"value" for number in range(40)})
