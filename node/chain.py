@@ -1,0 +1,286 @@
+"""The layout of the chain store, and typed readers of it.
+
+Used by the replica (which adds what it returns as ``StoreWrite``) and by the RPC layer (which only reads). Keys
+are one prefix byte and a fixed-width rest; heights are 8 bytes, big endian, so scans go in order of height.
+
+    i ‖ name      identity of the database, tip, certified height
+    h ‖ height    header                 c ‖ height    certificate, where one formed at this very height
+    p ‖ height    payload bytes          b ‖ digest    batch body (an encoded ``SignedBatch``)
+    r ‖ height    receipts               o ‖ height    outbox leaves
+    m ‖ height    summary                x ‖ tx id     height (8 bytes) ‖ position among the receipts (4 bytes)
+    s ‖ key       state record           f ‖ key       record of the beacon follower
+    e ‖ key       evidence
+
+What does not live here: who writes when, and when a write is synced (``node.executor``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar
+
+from consensus.certificate import Certificate
+from consensus.engine import Record
+from crosslink.block import BlockResult
+from crosslink.header import MAX_HEADER_BYTES, ShardHeader, compute_header_hash
+from node.store import Store
+from node.wire import (
+    MAX_BATCH_FRAME_BYTES,
+    MAX_PROOF_BYTES,
+    BatchBody,
+    decode_signed_batch,
+)
+from primitives.codec import Digest, Unsigned, Wire, decode, encode
+from primitives.errors import LocalError, RemoteError
+
+T = TypeVar("T")
+
+FORMAT_VERSION: Final = 1
+MAX_STORED_BYTES: Final = 64 << 20
+"""Bound for decoding what we wrote ourselves; a block's receipts stay far below."""
+MAX_EVIDENCE_RECORDS: Final = 256
+"""Evidence is written rarely; a peer that misbehaves all the time must not fill the disk."""
+
+_IDENTITY_KEY: Final = b"iidentity"
+_TIP_KEY: Final = b"itip"
+_CERTIFIED_KEY: Final = b"icertified"
+
+_HEADER: Final = b"h"
+_CERTIFICATE: Final = b"c"
+_PAYLOAD: Final = b"p"
+_BODY: Final = b"b"
+_RECEIPTS: Final = b"r"
+_OUTBOX: Final = b"o"
+_SUMMARY: Final = b"m"
+_TRANSACTION: Final = b"x"
+_STATE: Final = b"s"
+_FOLLOWER: Final = b"f"
+_EVIDENCE: Final = b"e"
+
+
+class ChainIdentity(Wire, frozen=True):
+    """Whose chain a database holds; one of another network, shard or format is refused."""
+
+    format_version: Unsigned
+    chain: Digest
+    shard: Unsigned
+    genesis_root: Digest
+
+
+class StoredEvidence(Wire, frozen=True):
+    """``Evidence`` as kept: signed messages of which an honest member signs at most one."""
+
+    kind: str
+    culprit: Unsigned
+    messages: tuple[bytes, ...]
+
+
+def height_key(prefix: bytes, height: int) -> bytes:
+    """The key of what belongs to ``height``."""
+    return prefix + height.to_bytes(8, "big")
+
+
+# --- what the replica writes -------------------------------------------------------------------------------
+
+
+def build_genesis_records(identity: ChainIdentity, records: Iterable[tuple[bytes, bytes]]) -> list[Record]:
+    """The first batch of a new database."""
+    written = [Record(_STATE + key, value) for key, value in records]
+    written.append(Record(_IDENTITY_KEY, encode(identity)))
+    return written
+
+
+def build_block_records(
+    header: ShardHeader, payload: bytes, bodies: Mapping[bytes, bytes], result: BlockResult
+) -> list[Record]:
+    """One executed block as one atomic batch. ``bodies`` maps digests to encoded ``SignedBatch``."""
+    height = header.height
+    suffix = height.to_bytes(8, "big")
+    records = [
+        Record(_HEADER + suffix, encode(header)),
+        Record(_PAYLOAD + suffix, payload),
+        Record(_SUMMARY + suffix, result.summary),
+        Record(_TIP_KEY, suffix),
+    ]
+    records.extend([Record(_BODY + digest, body) for digest, body in bodies.items()])
+    if result.receipts:
+        pairs = [(receipt.transaction, receipt.encoded) for receipt in result.receipts]
+        records.append(Record(_RECEIPTS + suffix, encode(pairs)))
+        records.extend(
+            [
+                Record(_TRANSACTION + pair[0], suffix + position.to_bytes(4, "big"))
+                for position, pair in enumerate(pairs)
+            ]
+        )
+    if result.outbox:
+        records.append(Record(_OUTBOX + suffix, encode(result.outbox)))
+    records.extend([Record(_STATE + key, value) for key, value in result.changes.items()])
+    return records
+
+
+def build_certificate_records(certificate: Certificate) -> list[Record]:
+    """``certificate`` and the new certified height."""
+    suffix = certificate.height.to_bytes(8, "big")
+    return [Record(_CERTIFICATE + suffix, encode(certificate)), Record(_CERTIFIED_KEY, suffix)]
+
+
+def build_follower_records(changes: Mapping[bytes, bytes | None]) -> list[Record]:
+    """What following one beacon block changed."""
+    return [Record(_FOLLOWER + key, value) for key, value in changes.items()]
+
+
+def build_evidence_record(evidence: StoredEvidence, number: int) -> Record:
+    """Evidence under a number of its own."""
+    return Record(height_key(_EVIDENCE, number), encode(evidence))
+
+
+# --- readers -----------------------------------------------------------------------------------------------
+
+
+class Chain:
+    """Reads what the records above hold. Raises ``LocalError`` where the store holds something else: it is then
+    not ours, or damaged, and is never repaired silently."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def identity(self) -> ChainIdentity | None:
+        """``None`` for an empty database."""
+        data = self._store.get(_IDENTITY_KEY)
+        if data is None:
+            for key, _ in self._store.scan(b"", b"\xff"):
+                raise LocalError(f"the database holds {key[:16].hex()} but no identity: it is not a Rialto chain")
+            return None
+        return _read(ChainIdentity, data, 1_024, "identity")
+
+    def tip_height(self) -> int:
+        """The last executed height; 0 before the first block."""
+        return _read_height(self._store.get(_TIP_KEY))
+
+    def certified_height(self) -> int:
+        """The last certified height."""
+        return _read_height(self._store.get(_CERTIFIED_KEY))
+
+    def get_header(self, height: int) -> ShardHeader | None:
+        """Executed, and certified if ``height`` ≤ ``certified_height()``."""
+        data = self._store.get(height_key(_HEADER, height))
+        return None if data is None else _read(ShardHeader, data, MAX_HEADER_BYTES, "header")
+
+    def get_certificate(self, height: int) -> Certificate | None:
+        """The certificate that formed at this very height."""
+        data = self._store.get(height_key(_CERTIFICATE, height))
+        return None if data is None else _read(Certificate, data, MAX_PROOF_BYTES, "certificate")
+
+    def find_covering_certificate(self, height: int) -> Certificate | None:
+        """The lowest certificate at or above ``height``: it certifies all ancestors. Nearly always its own."""
+        start, stop = height_key(_CERTIFICATE, height), height_key(_CERTIFICATE, 2**63)
+        for _, data in self._store.scan(start, stop):
+            return _read(Certificate, data, MAX_PROOF_BYTES, "certificate")
+        return None
+
+    def get_payload(self, height: int) -> bytes | None:
+        """The ordered payload bytes, empty for a null payload; ``node.payload.decode_payload`` reads them."""
+        return self._store.get(height_key(_PAYLOAD, height))
+
+    def get_body(self, digest: bytes) -> bytes | None:
+        """An executed batch, encoded as ``SignedBatch``."""
+        return self._store.get(_BODY + digest)
+
+    def get_batch(self, digest: bytes) -> BatchBody | None:
+        """An executed batch's body, decoded: its transactions are the bytes that clients signed."""
+        data = self.get_body(digest)
+        if data is None:
+            return None
+        return _read(BatchBody, _read_signed(data), MAX_BATCH_FRAME_BYTES, "batch")
+
+    def get_receipts(self, height: int) -> tuple[tuple[bytes, bytes], ...]:
+        """(transaction id, encoded receipt) by position; empty where the block has none."""
+        data = self._store.get(height_key(_RECEIPTS, height))
+        if data is None:
+            return ()
+        return _read(tuple[tuple[bytes, bytes], ...], data, MAX_STORED_BYTES, "receipts")
+
+    def get_outbox(self, height: int) -> tuple[bytes, ...]:
+        """The outbox leaves of a block in order."""
+        data = self._store.get(height_key(_OUTBOX, height))
+        return () if data is None else _read(tuple[bytes, ...], data, MAX_STORED_BYTES, "outbox")
+
+    def get_summary(self, height: int) -> bytes | None:
+        """The canonical summary that the header's ``summary_root`` commits to."""
+        return self._store.get(height_key(_SUMMARY, height))
+
+    def find_transaction(self, transaction: bytes) -> tuple[int, int] | None:
+        """(height, position among the receipts) of an executed transaction."""
+        data = self._store.get(_TRANSACTION + transaction)
+        if data is None:
+            return None
+        if len(data) != 12:
+            raise LocalError("the chain store holds a damaged transaction index")
+        return int.from_bytes(data[:8], "big"), int.from_bytes(data[8:], "big")
+
+    def state_records(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every state record at ``tip_height()``, in key order."""
+        return self._scan_stripped(_STATE)
+
+    def follower_records(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every record of the beacon follower, in key order."""
+        return self._scan_stripped(_FOLLOWER)
+
+    def evidence(self) -> Sequence[StoredEvidence]:
+        """Everything kept against members, oldest first."""
+        found = self._store.scan(_EVIDENCE, _after(_EVIDENCE))
+        return [_read(StoredEvidence, data, MAX_STORED_BYTES, "evidence") for _, data in found]
+
+    def find_transactions_of(self, height: int, payload_batches: Sequence[bytes]) -> Sequence[bytes]:
+        """The signed bytes of all transactions in these batches, in order; batches that were skipped as
+        repeats are found under their first block."""
+        transactions: list[bytes] = []
+        for digest in payload_batches:
+            batch = self.get_batch(digest)
+            if batch is None:
+                raise LocalError(f"the chain store lacks a batch of block {height}")
+            transactions.extend(batch.transactions)
+        return transactions
+
+    def _scan_stripped(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self._store.scan(prefix, _after(prefix)):
+            yield key[1:], value
+
+
+def validate_tip(chain: Chain, height: int) -> ShardHeader:
+    """The stored header at ``height``; raises ``LocalError`` where it is missing or of another height."""
+    header = chain.get_header(height)
+    if header is None or header.height != height:
+        raise LocalError(f"the chain store says that it ends at {height} but has no such header: it is damaged")
+    return header
+
+
+def header_hash_at(chain: Chain, height: int, genesis_hash: bytes) -> bytes:
+    """The identity of the stored block at ``height``; ``genesis_hash`` for height 0."""
+    return genesis_hash if height == 0 else compute_header_hash(validate_tip(chain, height))
+
+
+def _after(prefix: bytes) -> bytes:
+    return bytes([prefix[0] + 1])
+
+
+def _read_height(data: bytes | None) -> int:
+    if data is None:
+        return 0
+    if len(data) != 8:
+        raise LocalError("the chain store holds a damaged height")
+    return int.from_bytes(data, "big")
+
+
+def _read_signed(data: bytes) -> bytes:
+    try:
+        return decode_signed_batch(data).body
+    except RemoteError as error:
+        raise LocalError(f"the chain store holds a damaged batch: {error}") from None
+
+
+def _read(kind: type[T], data: bytes, max_bytes: int, name: str) -> T:
+    try:
+        return decode(kind, data, max_bytes=max_bytes)
+    except RemoteError as error:
+        raise LocalError(f"the chain store holds a damaged {name}: {error}") from None

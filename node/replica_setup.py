@@ -1,0 +1,95 @@
+"""What a replica is made of: given once, by the runtime or by the simulator, to ``node.replica.open_replica``.
+
+No behaviour lives here. Everything in ``ReplicaLimits`` is this member's own choice; what all members must agree
+on is in ``primitives.parameters``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from consensus.committee import Committee
+from consensus.engine import EngineFactory, EngineParameters
+from crosslink.follower import BeaconFollower
+from node.application import Application
+from node.store import Store
+from primitives.parameters import ProtocolParameters
+from primitives.signing import SignatureScheme, Signer
+
+
+@dataclass(frozen=True, slots=True)
+class FollowsBeacon:
+    """A shard's replica: it follows the beacon through ``follower`` (which its application reads too) and submits
+    its headers to ``beacon``."""
+
+    follower: BeaconFollower
+    beacon: Committee
+
+
+@dataclass(frozen=True, slots=True)
+class ServesShards:
+    """A beacon's replica: it pushes certified blocks to the members of ``shards`` and takes their submissions."""
+
+    shards: tuple[Committee, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StandsAlone:
+    """A chain without a beacon."""
+
+
+Role: TypeAlias = FollowsBeacon | ServesShards | StandsAlone
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLimits:
+    """Times in ms of the monotonic clock. Reasons are with the components that use them."""
+
+    mempool_transactions: int = 20_000
+    mempool_bytes: int = 16 << 20
+    sender_transactions: int = 4_096
+    unverified_transactions: int = 20_000
+    unverified_bytes: int = 16 << 20
+    flush_ms: int = 40
+    """Batches leave at once when idle, else this far apart."""
+    proposal_gap_ms: int = 50
+    """Between two proposals that are not full; the beacon's is ``beacon_interval_ms``."""
+    fetch_delay_ms: int = 50
+    """Lanes reorder: a missing body is probably on its way."""
+    fetch_retry_ms: int = 250
+    relay_after_ms: int = 500
+    """First stage of the censorship timer: everybody gets the body."""
+    overdue_after_ms: int = 1_500
+    """Second stage: a complaint about the leader."""
+    resend_after_ms: int = 1_000
+    sync_blocks: int = 64
+    sync_ms: int = 1_000
+    """The chain store is synced this often; pins are kept until then."""
+    range_timeout_ms: int = 1_000
+    ranges_in_flight: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSetup:
+    """Everything that ``open_replica`` needs.
+
+    ``genesis_hash`` is the parent of block 1, ``genesis_time_ms`` its parent timestamp. ``vote_log`` is what
+    ``VoteLog.load()`` returned. ``wall`` gives wall-clock ms, for timestamps and admission only.
+    """
+
+    committee: Committee
+    signer: Signer
+    scheme: SignatureScheme
+    engine: EngineFactory
+    engine_parameters: EngineParameters
+    application: Application
+    parameters: ProtocolParameters
+    genesis_hash: bytes
+    genesis_time_ms: int
+    store: Store
+    vote_log: Mapping[bytes, bytes]
+    wall: Callable[[], int]
+    role: Role
+    limits: ReplicaLimits = field(default_factory=ReplicaLimits)
