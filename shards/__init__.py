@@ -1,1 +1,1 @@
-"""shards"""
+"""Transactions and the derivatives state machine of one shard."""
