@@ -68,21 +68,24 @@ async def _serve_connection(
 ) -> None:
     try:
         async with stream:
-            with trio.move_on_after(IDLE_TIMEOUT_S) as idle:
-                buffer = bytearray()
-                async for chunk in stream:
-                    buffer += chunk
-                    while (end := buffer.find(b"\n")) >= 0:
-                        line = bytes(buffer[:end])
-                        del buffer[: end + 1]
-                        await stream.send_all(_answer(line, handlers))
-                        idle.deadline = trio.current_time() + IDLE_TIMEOUT_S
-                    if len(buffer) > MAX_LINE_BYTES:
-                        return
+            buffer = bytearray()
+            while (chunk := await _receive(stream)) and len(buffer) <= MAX_LINE_BYTES:
+                buffer += chunk
+                while (end := buffer.find(b"\n")) >= 0:
+                    line = bytes(buffer[:end])
+                    del buffer[: end + 1]
+                    await stream.send_all(_answer(line, handlers))
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return
     finally:
         slots.release()
+
+
+async def _receive(stream: trio.SocketStream) -> bytes:
+    """The next bytes; none at the end of the stream, or where the controller has been silent for too long."""
+    with trio.move_on_after(IDLE_TIMEOUT_S):
+        return bytes(await stream.receive_some())
+    return b""
 
 
 def _answer(line: bytes, handlers: Mapping[str, Handler]) -> bytes:
