@@ -83,9 +83,10 @@ async def _serve_connection(
 
 async def _receive(stream: trio.SocketStream) -> bytes:
     """The next bytes; none at the end of the stream, or where the controller has been silent for too long."""
+    chunk = b""
     with trio.move_on_after(IDLE_TIMEOUT_S):
-        return bytes(await stream.receive_some())
-    return b""
+        chunk = bytes(await stream.receive_some())
+    return chunk
 
 
 def _answer(line: bytes, handlers: Mapping[str, Handler]) -> bytes:
