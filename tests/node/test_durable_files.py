@@ -30,7 +30,7 @@ def test_a_created_file_is_synced_before_its_directory(tmp_path: Path, synced: l
     create_file(tmp_path / "key", b"secret", 0o600)
     assert (tmp_path / "key").read_bytes() == b"secret"
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
-    assert [path for path in synced[1:]] == [str(tmp_path)]
+    assert synced[1:] == [str(tmp_path)]
     assert Path(synced[0]).parent == tmp_path
     assert os.listdir(tmp_path) == ["key"]
 

@@ -1,0 +1,99 @@
+"""The chain store and the vote log in memory, for tests and for the simulator.
+
+They keep the contract of ``node.store`` including its worst case: ``MemoryStore.crash`` loses a random number of
+unsynced batches from the end, as a power failure does to LevelDB. Nothing here is ever on a disk.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from random import Random
+from typing import Final
+
+from consensus.engine import Record
+
+MAX_UNSYNCED_BATCHES: Final = 1_024
+"""Older batches count as written: a real system flushes its page cache within seconds."""
+
+
+class MemoryStore:
+    """A ``node.store.Store``."""
+
+    __slots__ = ("_keys", "_undo", "_values")
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, bytes] = {}
+        self._keys: list[bytes] = []
+        self._undo: deque[tuple[Record, ...]] = deque()
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value under ``key``."""
+        return self._values.get(key)
+
+    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Entries with start ≤ key < stop as they are now, in key order or backwards."""
+        keys = self._keys[bisect_left(self._keys, start) : bisect_left(self._keys, stop)]
+        if reverse:
+            keys.reverse()
+        return iter([(key, self._values[key]) for key in keys])
+
+    def write(self, records: Sequence[Record], *, sync: bool = False) -> None:
+        """One atomic batch; a synced one makes everything before it durable."""
+        before = tuple(Record(record.key, self._values.get(record.key)) for record in records)
+        for record in records:
+            self._apply(record)
+        self._undo.append(before)
+        if sync:
+            self._undo.clear()
+        elif len(self._undo) > MAX_UNSYNCED_BATCHES:
+            self._undo.popleft()
+
+    def crash(self, rng: Random) -> int:
+        """Lose a random number of unsynced batches from the end, and return it; the rest is durable."""
+        lost = rng.randint(0, len(self._undo))
+        for _ in range(lost):
+            for record in self._undo.pop():
+                self._apply(record)
+        self._undo.clear()
+        return lost
+
+    def close(self) -> None:
+        """The records stay: opening again is using the same object again."""
+
+    def _apply(self, record: Record) -> None:
+        known = record.key in self._values
+        if record.value is not None:
+            self._values[record.key] = record.value
+            if not known:
+                insort(self._keys, record.key)
+        elif known:
+            del self._values[record.key]
+            del self._keys[bisect_left(self._keys, record.key)]
+
+
+class MemoryVoteLog:
+    """A ``node.store.VoteLog``: every write survives every crash. A stale log is one made from older records."""
+
+    __slots__ = ("_values", "sequence")
+
+    def __init__(self, records: Mapping[bytes, bytes] | None = None) -> None:
+        self._values: dict[bytes, bytes] = dict(records or {})
+        self.sequence = 0
+
+    def load(self) -> dict[bytes, bytes]:
+        """Every record, in key order."""
+        return dict(sorted(self._values.items()))
+
+    def write(self, records: Sequence[Record]) -> None:
+        """One atomic, durable batch."""
+        for record in records:
+            if record.value is None:
+                self._values.pop(record.key, None)
+            else:
+                self._values[record.key] = record.value
+        self.sequence += bool(records)
+
+    def close(self) -> None:
+        """The records stay: opening again is using the same object again."""

@@ -1,0 +1,415 @@
+"""The chain store and the vote log in LevelDB; the only file that imports plyvel.
+
+Two databases, because compaction of state must never stall votes. Both open with ``paranoid_checks``: without it
+LevelDB drops synced records silently after a flipped byte. Opening never creates and never repairs: a directory
+is made by ``initialise``, and whatever is missing, damaged, foreign or newer is refused with what to do about it.
+
+Durability:
+
+- A batch is atomic. A synced batch is durable with everything before it.
+- LevelDB syncs a new write-ahead log, but not its entry in the directory, and starts it without syncing the old
+  one. After each write that started one, both are synced here, so an unsynced batch can only be lost together with
+  all later ones, and a synced one never.
+- After a failed write nobody knows what is on the disk. The database refuses every further write, and the
+  ``LocalError`` ends the process.
+- Each write to the vote log grows a counter inside it. Chain batches carry the counter, so a vote log that was
+  deleted, cut or restored from a copy is found older than the chain (``check_vote_log``).
+
+Keys that start with a zero byte are this file's own. What lives under the others is decided in ``node.chain`` and
+by the engines.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import plyvel
+
+from consensus.engine import Record
+from node.clock import monotonic_us
+from node.database_identity import (
+    REMEDIES,
+    DatabaseIdentity,
+    DatabaseKind,
+    check_identity,
+    encode_identity,
+)
+from node.durable_files import create_directory, sync_directory
+from node.leveldb_log import check_logs
+from primitives.errors import LocalError
+
+FULL_CHECK_BYTES: Final = 1 << 30
+"""A chain up to this size is read whole at start (a few seconds); a larger one where it was written last."""
+SYNC_SAMPLES: Final = 1_024
+"""Syncs over which the percentiles are taken: about ten seconds of a busy validator."""
+PROBE_SAMPLES: Final = 100
+
+_RESERVED: Final = b"\x00"
+_FIRST_KEY: Final = b"\x01"
+_IDENTITY_KEY: Final = b"\x00identity"
+_PROBE_KEY: Final = b"\x00probe"
+_VOTE_SEQUENCE_KEY: Final = b"\x00votes"
+_SEQUENCE_BYTES: Final = 8
+
+_OPTIONS: Final[dict[DatabaseKind, dict[str, Any]]] = {
+    # Votes hardly compress; a large buffer keeps a window of pinned bodies out of compaction.
+    DatabaseKind.VOTES: {"write_buffer_size": 16 << 20, "lru_cache_size": 1 << 20, "compression": None},
+    DatabaseKind.CHAIN: {"write_buffer_size": 16 << 20, "lru_cache_size": 16 << 20, "compression": "snappy"},
+}
+
+_open_directories: set[Path] = set()
+"""Of this process. POSIX locks do not keep a process from itself, and closing any descriptor drops them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageStatistics:
+    """Since the database was opened; the percentiles over the last ``SYNC_SAMPLES`` syncs, in microseconds."""
+
+    writes: int
+    records: int
+    written_bytes: int
+    syncs: int
+    sync_p50_us: int
+    sync_p99_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class SyncProbe:
+    """How long small synced writes take on this disk, in microseconds."""
+
+    samples: int
+    p50_us: int
+    p99_us: int
+
+
+def compute_percentile(samples: Sequence[int], per_cent: int) -> int:
+    """The nearest-rank percentile of ``samples`` in any order; 0 where there are none."""
+    if not samples:
+        return 0
+    return sorted(samples)[(len(samples) * per_cent + 99) // 100 - 1]
+
+
+class _Database:
+    """One LevelDB directory that is ours. Not for use by two threads at once, except for reading."""
+
+    __slots__ = (
+        "_database",
+        "_failed",
+        "_files",
+        "_records",
+        "_sync_us",
+        "_syncs",
+        "_writes",
+        "_written_bytes",
+        "identity",
+        "path",
+    )
+
+    def __init__(self, path: Path, identity: DatabaseIdentity) -> None:
+        self.path = path.resolve()
+        self.identity = identity
+        self._failed = False
+        self._sync_us: deque[int] = deque(maxlen=SYNC_SAMPLES)
+        self._writes = self._records = self._written_bytes = self._syncs = 0
+        self._database = _open(self.path, identity)
+        try:
+            check_identity(path, self.get(_IDENTITY_KEY), identity)
+            self._files = frozenset(os.listdir(self.path))
+        except BaseException:
+            self.close()
+            raise
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._database.get(key, verify_checksums=True)
+        except plyvel.Error as error:
+            raise self._explain_reading(error) from error
+        return value
+
+    def scan(self, start: bytes, stop: bytes | None, *, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
+        """Entries as they are now, whatever is written while the iterator is read."""
+        try:
+            iterator = self._database.iterator(
+                start=max(start, _FIRST_KEY), stop=stop, reverse=reverse, verify_checksums=True, fill_cache=False
+            )
+        except plyvel.Error as error:
+            raise self._explain_reading(error) from error
+        return self._read(iterator)
+
+    def _read(self, iterator: Any) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            yield from iterator
+        except plyvel.Error as error:
+            raise self._explain_reading(error) from error
+        finally:
+            iterator.close()
+
+    def _explain_reading(self, error: plyvel.Error) -> LocalError:
+        return LocalError(f"{self.path}: cannot be read ({error}): {REMEDIES[self.identity.kind]}")
+
+    def write(self, records: Sequence[Record], own: Sequence[tuple[bytes, bytes]], *, sync: bool) -> None:
+        """One atomic batch of the caller's records and our ``own``; raises ``LocalError``, then and ever after."""
+        if self._failed:
+            raise LocalError(f"{self.path}: a write failed before; the process must end")
+        assert not any(record.key.startswith(_RESERVED) for record in records), "keys from 0x01 on are the caller's"
+        started = monotonic_us()
+        try:
+            with self._database.write_batch(transaction=True, sync=sync) as batch:
+                for record in records:
+                    if record.value is None:
+                        batch.delete(record.key)
+                    else:
+                        batch.put(record.key, record.value)
+                for key, value in own:
+                    batch.put(key, value)
+            self._settle_new_files()
+        except (plyvel.Error, OSError) as error:
+            self._failed = True
+            raise LocalError(
+                f"{self.path}: the disk refused a write ({error}): make room or replace it, then start again"
+            ) from error
+        self._count(records, monotonic_us() - started if sync else None)
+
+    def _settle_new_files(self) -> None:
+        """Make a log that LevelDB has just started durable in its directory, and the ones before it in whole."""
+        files = frozenset(os.listdir(self.path))
+        if files <= self._files:
+            return
+        self._files = files
+        for name in sorted(files):
+            if name.endswith(".log"):
+                _sync_file(self.path / name)
+        sync_directory(self.path)
+
+    def _count(self, records: Sequence[Record], sync_us: int | None) -> None:
+        self._writes += 1
+        self._records += len(records)
+        self._written_bytes += sum(len(record.key) + len(record.value or b"") for record in records)
+        if sync_us is not None:
+            self._syncs += 1
+            self._sync_us.append(sync_us)
+
+    def verify(self, ranges: Iterable[tuple[bytes, bytes | None]]) -> int:
+        """Read everything in ``ranges`` with its checksums; the number of entries. Raises ``LocalError``."""
+        return sum(1 for start, stop in ranges for _ in self.scan(start, stop, reverse=False))
+
+    def statistics(self) -> StorageStatistics:
+        samples = tuple(self._sync_us)
+        return StorageStatistics(
+            writes=self._writes,
+            records=self._records,
+            written_bytes=self._written_bytes,
+            syncs=self._syncs,
+            sync_p50_us=compute_percentile(samples, 50),
+            sync_p99_us=compute_percentile(samples, 99),
+        )
+
+    def close(self) -> None:
+        """Also when closed already."""
+        self._database.close()
+        _open_directories.discard(self.path)
+
+
+class PlyvelVoteLog:
+    """The log of votes and pinned bodies: every write is durable when it returns.
+
+    ``write`` may run in a thread, one at a time. Group commit is the caller's: many records, one call.
+    """
+
+    __slots__ = ("_database", "sequence")
+
+    def __init__(self, path: Path, identity: DatabaseIdentity) -> None:
+        """Open the log at ``path``; raises ``LocalError``. Reads everything with its checksums."""
+        assert identity.kind is DatabaseKind.VOTES
+        self._database = _Database(path, identity)
+        try:
+            self._database.verify([(_FIRST_KEY, None)])
+            self.sequence = int.from_bytes(self._database.get(_VOTE_SEQUENCE_KEY) or b"", "big")
+        except BaseException:
+            self._database.close()
+            raise
+
+    @staticmethod
+    def initialise(path: Path, identity: DatabaseIdentity) -> None:
+        """Make an empty log in a new or empty directory; raises ``LocalError``."""
+        assert identity.kind is DatabaseKind.VOTES
+        _initialise(path, identity)
+
+    def load(self) -> dict[bytes, bytes]:
+        """Every record."""
+        return dict(self._database.scan(_FIRST_KEY, None, reverse=False))
+
+    def write(self, records: Sequence[Record]) -> None:
+        """One atomic batch, durable on return; raises ``LocalError`` where the disk refuses."""
+        if not records:
+            return
+        sequence = self.sequence + 1
+        own = [(_VOTE_SEQUENCE_KEY, sequence.to_bytes(_SEQUENCE_BYTES, "big"))]
+        self._database.write(records, own, sync=True)
+        self.sequence = sequence
+
+    def probe_sync(self, samples: int = PROBE_SAMPLES) -> SyncProbe:
+        """Time small synced writes (of a record that nobody reads); decides between loop thread and worker."""
+        durations: list[int] = []
+        for number in range(samples):
+            started = monotonic_us()
+            self._database.write((), [(_PROBE_KEY, number.to_bytes(_SEQUENCE_BYTES, "big"))], sync=True)
+            durations.append(monotonic_us() - started)
+        return SyncProbe(samples, compute_percentile(durations, 50), compute_percentile(durations, 99))
+
+    def statistics(self) -> StorageStatistics:
+        """Writes and how long their syncs took."""
+        return self._database.statistics()
+
+    def close(self) -> None:
+        self._database.close()
+
+
+class PlyvelChainStore:
+    """The chain and its state: a ``node.store.Store``."""
+
+    __slots__ = ("_database", "_vote_log")
+
+    def __init__(
+        self,
+        path: Path,
+        identity: DatabaseIdentity,
+        find_recent: Callable[[PlyvelChainStore], Iterable[tuple[bytes, bytes]]],
+        *,
+        full_check_bytes: int = FULL_CHECK_BYTES,
+    ) -> None:
+        """Open the store at ``path``; raises ``LocalError``.
+
+        Up to ``full_check_bytes`` everything is read with its checksums; above, only the key ranges that
+        ``find_recent`` names (the last 1,000 blocks).
+        """
+        assert identity.kind is DatabaseKind.CHAIN
+        self._vote_log: PlyvelVoteLog | None = None
+        self._database = _Database(path, identity)
+        try:
+            whole = _compute_size(self._database.path) <= full_check_bytes
+            self._database.verify([(_FIRST_KEY, None)] if whole else find_recent(self))
+        except BaseException:
+            self._database.close()
+            raise
+
+    @staticmethod
+    def initialise(path: Path, identity: DatabaseIdentity) -> None:
+        """Make an empty store in a new or empty directory; raises ``LocalError``."""
+        assert identity.kind is DatabaseKind.CHAIN
+        _initialise(path, identity)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value under ``key``; raises ``LocalError`` where it is damaged."""
+        return self._database.get(key)
+
+    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Entries with start ≤ key < stop as they are now, in key order or backwards."""
+        return self._database.scan(start, stop, reverse=reverse)
+
+    def write(self, records: Sequence[Record], *, sync: bool = False) -> None:
+        """One atomic batch; raises ``LocalError`` where the disk refuses, and the process must end."""
+        own: list[tuple[bytes, bytes]] = []
+        if self._vote_log is not None:
+            own.append((_VOTE_SEQUENCE_KEY, self._vote_log.sequence.to_bytes(_SEQUENCE_BYTES, "big")))
+        self._database.write(records, own, sync=sync)
+
+    def check_vote_log(self, vote_log: PlyvelVoteLog) -> None:
+        """Raise ``LocalError`` where ``vote_log`` is older than a chain batch that was written after it."""
+        seen = int.from_bytes(self._database.get(_VOTE_SEQUENCE_KEY) or b"", "big")
+        if vote_log.sequence < seen:
+            raise LocalError(
+                f"the vote log is older than the chain ({vote_log.sequence} writes, the chain has seen {seen}): "
+                f"{REMEDIES[DatabaseKind.VOTES]}"
+            )
+
+    def attach_vote_log(self, vote_log: PlyvelVoteLog) -> None:
+        """From now on every batch carries how far ``vote_log`` was when it was written."""
+        self._vote_log = vote_log
+
+    def statistics(self) -> StorageStatistics:
+        """Writes, and how long the synced ones took."""
+        return self._database.statistics()
+
+    def close(self) -> None:
+        self._database.close()
+
+
+# --- directories -------------------------------------------------------------------------------------------
+
+
+def _initialise(path: Path, identity: DatabaseIdentity) -> None:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise LocalError(f"{path}: exists already and is never overwritten: move it away first")
+    create_directory(path)
+    try:
+        database = plyvel.DB(
+            str(path),
+            create_if_missing=True,
+            error_if_exists=True,
+            paranoid_checks=True,
+            **_OPTIONS[identity.kind],
+        )
+        try:
+            database.put(_IDENTITY_KEY, encode_identity(identity), sync=True)
+        finally:
+            database.close()
+        sync_directory(path)
+        sync_directory(path.resolve().parent)
+    except (plyvel.Error, OSError) as error:
+        raise LocalError(f"{path}: cannot be initialised ({error})") from error
+
+
+def _open(path: Path, identity: DatabaseIdentity) -> Any:
+    if not path.is_dir() or not any(path.iterdir()):
+        raise LocalError(f"{path}: there is no database: initialise the node's home first")
+    if path in _open_directories:
+        raise LocalError(f"{path}: is open in this process already")
+    remedy = REMEDIES[identity.kind]
+    try:
+        _check_closed_logs(path)
+    except LocalError as error:
+        raise LocalError(f"{error}: {remedy}") from None
+    try:
+        database = plyvel.DB(str(path), create_if_missing=False, paranoid_checks=True, **_OPTIONS[identity.kind])
+    except (plyvel.Error, OSError) as error:
+        raise LocalError(f"{path}: LevelDB refuses it ({error}): {remedy}") from error
+    _open_directories.add(path)
+    return database
+
+
+def _check_closed_logs(path: Path) -> None:
+    """Look at the logs under LevelDB's own lock, so that a running node is never mistaken for a damaged one."""
+    try:
+        descriptor = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise LocalError(f"{path}: cannot be locked ({error.strerror})") from error
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        check_logs(path)
+    except OSError:
+        raise LocalError(f"{path}: another process uses it: stop that first") from None
+    finally:
+        os.close(descriptor)
+
+
+def _sync_file(path: Path) -> None:
+    """Sync the file's contents; one that LevelDB has deleted meanwhile is in a synced table."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _compute_size(path: Path) -> int:
+    return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
