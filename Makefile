@@ -1,5 +1,4 @@
 # Two commands matter: `make run` and `make test`. Both set everything up first.
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -8,10 +7,8 @@ STAMP := $(VENV)/.installed
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	touch $(STAMP)
+$(STAMP): pyproject.toml constraints.txt setup.sh
+	./setup.sh
 
 run: setup
 	$(BIN)/rialto testnet demo $(if $(MARKET_DATA),$(foreach f,$(MARKET_DATA),--file $(f)),)
