@@ -1,0 +1,45 @@
+"""``process.json``: what a running node tells the outside about itself: pid, ports, the API's URL.
+
+Written after everything is bound, removed at a clean exit. One that is left over names a pid that is dead, or by
+now somebody else's; whoever reads it compares the start time too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from node.durable_files import PUBLIC_FILE_MODE, replace_file
+
+PROCESS_FILE_NAME: Final = "process.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFile:
+    """``started_ms`` is wall-clock time; ``rpc`` is the API's URL."""
+
+    name: str
+    pid: int
+    p2p_port: int
+    rpc_port: int
+    rpc: str
+    started_ms: int
+
+
+def write_process_file(home: Path, process: ProcessFile) -> None:
+    """Replace the file atomically."""
+    data = json.dumps(asdict(process), indent=1).encode() + b"\n"
+    replace_file(home / PROCESS_FILE_NAME, data, PUBLIC_FILE_MODE)
+
+
+def remove_process_file(home: Path) -> None:
+    """Remove it if it is ours."""
+    path = home / PROCESS_FILE_NAME
+    try:
+        if json.loads(path.read_text())["pid"] == os.getpid():
+            path.unlink()
+    except (OSError, ValueError, KeyError, TypeError):
+        return
