@@ -2,7 +2,7 @@
 
 A struct is an object of its fields; one of a tagged union carries ``"kind"`` besides, its class name in snake
 case (``PlaceOrder`` → ``place_order``). Bytes are lower-case hexadecimal digits; 20 bytes are an address and
-carry ``0x``. Enumerations are their names in lower case. Integers are JSON integers (up to 2⁶³ − 1: use a
+carry ``0x``. Enumerations are their names. Integers are JSON integers (up to 2⁶³ − 1: use a
 parser that keeps them). So humans can write a transaction, and get exactly the bytes that the canonical
 codec makes. What does not live here: decimals in human units (``shards.amounts``).
 """
@@ -31,7 +31,7 @@ def describe(value: Any) -> Any:
         body = {name: describe(getattr(value, name)) for name in value.__struct_fields__}
         return {KIND: kind_of(type(value)), **body} if _is_tagged(type(value)) else body
     if isinstance(value, Enum):
-        return value.name.lower()
+        return value.name
     if isinstance(value, bytes):
         return format_address(value) if len(value) == ADDRESS_BYTES else value.hex()
     if isinstance(value, tuple | list):
@@ -114,10 +114,9 @@ def _build_sequence(kind: Any, form: Any, where: str) -> Any:
 
 
 def _build_enum(kind: type[Enum], form: Any, where: str) -> Enum:
-    for member in kind:
-        if form == member.name.lower():
-            return member
-    raise _complain(where, "one of " + ", ".join(member.name.lower() for member in kind))
+    if isinstance(form, str) and form.upper() in kind.__members__:
+        return kind[form.upper()]
+    raise _complain(where, "one of " + ", ".join(kind.__members__))
 
 
 def _build_plain(kind: Any, form: Any, where: str) -> Any:

@@ -47,5 +47,11 @@ MAX_SUBSCRIPTIONS: Final = 64
 """Topics of one WebSocket."""
 MAX_QUEUED_MESSAGES: Final = 1_024
 """Messages waiting for one WebSocket. A subscriber that falls behind loses them and resyncs."""
+MAX_QUEUED_BYTES: Final = 4 << 20
+"""And their characters: a block's receipts have up to 300 KiB."""
+MAX_STREAMS: Final = 128
+"""WebSockets of one node; all their queues together stay below what a validator may use."""
+STREAM_DEPTH: Final = 100
+"""Levels of one side in a stream's book: computed once per block and market while anybody listens."""
 MAX_RESYNCS: Final = 16
 """A subscriber that fell behind so often without ever draining its queue is closed with a reason."""

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeAlias
 
 from consensus.certificate import Certificate
 from crosslink.header import ShardHeader
-from node.events import BlockCertified, SubmissionResult
+from node.events import SubmissionResult
 
 Json: TypeAlias = Mapping[str, Any]
 """A JSON-ready mapping: strings, integers, booleans, ``None``, lists and mappings of these."""
@@ -177,14 +177,6 @@ class NodeService(Protocol):
 
     def transfers(self, address: bytes, page: Page) -> Json: ...
 
-    def describe_receipt(self, encoded: bytes) -> Json:
-        """The decoded form of a receipt that this node's own execution encoded."""
-        ...
-
-
-class StreamSink(Protocol):
-    """Where the runtime puts what subscribers hear; ``node.rpc.stream.StreamHub`` implements it."""
-
-    def publish(self, notice: BlockCertified) -> None:
-        """Called once per certified block, in order, after the service's queries show it. Never blocks."""
+    def receipt_code(self, encoded: bytes) -> str:
+        """The code in a receipt that this node's own execution encoded, without decoding the rest."""
         ...

@@ -1,0 +1,82 @@
+"""Routes of certified blocks: headers with certificates, transactions, summaries."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from litestar import Router, get
+from litestar.params import Parameter
+
+from node.rpc.json_form import describe
+from node.rpc.limits import DEFAULT_PAGE, MAX_BLOCKS
+from node.rpc.queries import After, Entries, Limit, parse_height, parse_number, require
+from node.rpc.service import BlockView, NodeService
+from primitives.codec import encode
+from primitives.quantities import MAX_INT
+
+From = Annotated[
+    int | None, Parameter(query="from", ge=0, le=MAX_INT, description="Lowest height; default: the newest.")
+]
+BlockLimit = Annotated[int, Parameter(ge=1, le=MAX_BLOCKS, description="Blocks in the response.")]
+
+TRANSACTIONS_NEXT: Final = "an after is a position in the block"
+
+
+@get("/", summary="Certified blocks in ascending height")
+async def list_blocks(service: NodeService, start: From = None, limit: BlockLimit = DEFAULT_PAGE) -> Entries:
+    """At most ``limit`` blocks from ``from`` upwards, as far as this member has them."""
+    certified = service.certified_height()
+    first = max(1, certified - limit + 1 if start is None else start)
+    heights = range(first, min(certified, first + limit - 1) + 1)
+    views = [view for view in map(service.block, heights) if view is not None]
+    return {"blocks": [describe_block(view) for view in views]}
+
+
+@get(["/{height:str}", "/{height:str}/header"], summary="One certified block's header and certificate")
+async def show_block(service: NodeService, height: str) -> Entries:
+    """``height`` may be ``latest``."""
+    return describe_block(require(service.block(parse_height(height, service.certified_height)), "such block"))
+
+
+@get("/{height:str}/transactions", summary="A block's transactions with their receipts")
+async def list_transactions(
+    service: NodeService, height: str, after: After = None, limit: Limit = DEFAULT_PAGE
+) -> Entries:
+    """By position in the block."""
+    number = parse_height(height, service.certified_height)
+    block = require(service.block(number), "such block")
+    start = 0 if after is None else parse_number(after, TRANSACTIONS_NEXT) + 1
+    entries = [] if start >= block.transactions else service.block_transactions(number, start, limit)
+    following = start + len(entries)
+    return {
+        "height": number,
+        "transactions": [
+            {"index": start + offset, "id": entry.id.hex(), "bytes": entry.data.hex(), "receipt": entry.receipt}
+            for offset, entry in enumerate(entries)
+        ],
+        "next": str(following - 1) if entries and following < block.transactions else None,
+    }
+
+
+@get("/{height:str}/summary", summary="The summary that a block's header commits to")
+async def show_summary(service: NodeService, height: str) -> Entries:
+    """Served for every certified height, never pruned."""
+    number = parse_height(height, service.certified_height)
+    encoded, summary = require(service.summary(number), "summary of that height")
+    return {"height": number, "bytes": encoded.hex(), "summary": summary}
+
+
+def describe_block(view: BlockView) -> Entries:
+    """The JSON form of a block, with the canonical bytes that a verifier hashes and checks."""
+    return {
+        "height": view.header.height,
+        "hash": view.header_hash.hex(),
+        "transactions": view.transactions,
+        "header": describe(view.header),
+        "certificate": describe(view.certificate),
+        "header_bytes": encode(view.header).hex(),
+        "certificate_bytes": encode(view.certificate).hex(),
+    }
+
+
+block_router = Router("/v1/blocks", route_handlers=[list_blocks, show_block, list_transactions, show_summary])
