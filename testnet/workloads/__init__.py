@@ -1,0 +1,1 @@
+"""Loads for a running network: seeded agents, recorded market data, lists of transfers."""
