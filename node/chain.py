@@ -38,6 +38,7 @@ T = TypeVar("T")
 FORMAT_VERSION: Final = 1
 MAX_STORED_BYTES: Final = 64 << 20
 """Bound for decoding what we wrote ourselves; a block's receipts stay far below."""
+RECENT_BLOCKS: Final = 1_000
 MAX_EVIDENCE_RECORDS: Final = 256
 """Evidence is written rarely; a peer that misbehaves all the time must not fill the disk."""
 
@@ -116,6 +117,11 @@ def build_block_records(
         records.append(Record(_OUTBOX + suffix, encode(result.outbox)))
     records.extend([Record(_STATE + key, value) for key, value in result.changes.items()])
     return records
+
+
+def build_tip_record(height: int) -> Record:
+    """The executed height once more: something to write where only a sync is wanted."""
+    return Record(_TIP_KEY, height.to_bytes(8, "big"))
 
 
 def build_certificate_records(certificate: Certificate) -> list[Record]:
@@ -258,6 +264,13 @@ def validate_tip(chain: Chain, height: int) -> ShardHeader:
 def header_hash_at(chain: Chain, height: int, genesis_hash: bytes) -> bytes:
     """The identity of the stored block at ``height``; ``genesis_hash`` for height 0."""
     return genesis_hash if height == 0 else compute_header_hash(validate_tip(chain, height))
+
+
+def list_recent_ranges(store: Store) -> list[tuple[bytes, bytes]]:
+    """The key ranges of the last ``RECENT_BLOCKS`` headers, certificates and payloads: what a start-up check
+    reads of a store that is too large to read whole."""
+    first = max(0, Chain(store).tip_height() - RECENT_BLOCKS)
+    return [(height_key(prefix, first), _after(prefix)) for prefix in (_HEADER, _CERTIFICATE, _PAYLOAD)]
 
 
 def _after(prefix: bytes) -> bytes:

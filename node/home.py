@@ -1,0 +1,112 @@
+"""A node's home directory: what `init` makes, and what `start` opens and checks.
+
+``initialise_home`` refuses to touch anything that exists; ``open_home`` refuses whatever does not fit together:
+a genesis that does not match the databases, a key that the genesis does not name, a vote log that is older than
+the chain. What does not live here: the settings (``node.config``), and building a replica (``node.assembly``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.chain import list_recent_ranges
+from node.config import NodeConfig, read_config, write_config
+from node.database_identity import DatabaseIdentity, DatabaseKind
+from node.durable_files import create_directory
+from node.genesis import Genesis, compute_chain_id, read_genesis, write_genesis
+from node.keystore import create_devnet_key, create_key, load_seed, read_passphrase
+from node.plyvel_store import PlyvelChainStore, PlyvelVoteLog, SyncProbe
+from primitives.errors import LocalError
+from primitives.signing import Ed25519Signer
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHome:
+    """Everything of a home that a running node holds open; ``close`` gives the databases back."""
+
+    config: NodeConfig
+    genesis: Genesis
+    chain: bytes
+    seed: bytes
+    store: PlyvelChainStore
+    vote_log: PlyvelVoteLog
+    probe: SyncProbe
+
+    def close(self) -> None:
+        """Also after a failure."""
+        self.store.close()
+        self.vote_log.close()
+
+
+def initialise_home(config: NodeConfig, genesis: Genesis, seed: bytes, passphrase: bytes | None) -> None:
+    """Make a home: configuration, genesis, encrypted key and two empty databases.
+
+    Without a ``passphrase`` one is made up and kept beside the key, on devnets only. Raises ``LocalError`` where
+    anything exists already, or where the genesis does not name this key at this place.
+    """
+    if passphrase is None and not genesis.devnet:
+        raise LocalError("a validator's key needs a passphrase: set RIALTO_PASSPHRASE_FILE, or use a terminal")
+    _check_membership(config, genesis, seed)
+    create_directory(config.home)
+    if not config.genesis_path.exists():
+        write_genesis(config.genesis_path, genesis)
+    if passphrase is None:
+        create_devnet_key(config.key_path, seed)
+    else:
+        create_key(config.key_path, seed, passphrase)
+    chain = compute_chain_id(genesis)
+    PlyvelChainStore.initialise(config.chain_path, _identity(config, chain, seed, DatabaseKind.CHAIN))
+    PlyvelVoteLog.initialise(config.vote_log_path, _identity(config, chain, seed, DatabaseKind.VOTES))
+    write_config(config)
+
+
+def open_home(home: Path, environment: Mapping[str, str], prompt: Callable[[str], str] | None) -> OpenHome:
+    """Read and check everything in ``home``; raises ``LocalError`` with one line that says what to do."""
+    config = read_config(home, environment)
+    genesis = read_genesis(config.genesis_path)
+    seed = load_seed(config.key_path, read_passphrase(config.key_path, environment, prompt))
+    _check_membership(config, genesis, seed)
+    if config.devnet.control_socket and not genesis.devnet:
+        raise LocalError(f"{home}: devnet.control_socket: only on a network whose genesis says devnet")
+    chain = compute_chain_id(genesis)
+    vote_log = PlyvelVoteLog(config.vote_log_path, _identity(config, chain, seed, DatabaseKind.VOTES))
+    try:
+        probe = vote_log.probe_sync()
+        identity = _identity(config, chain, seed, DatabaseKind.CHAIN)
+        store = PlyvelChainStore(config.chain_path, identity, list_recent_ranges)
+    except BaseException:
+        vote_log.close()
+        raise
+    opened = OpenHome(config, genesis, chain, seed, store, vote_log, probe)
+    try:
+        store.check_vote_log(vote_log)
+    except BaseException:
+        opened.close()
+        raise
+    store.attach_vote_log(vote_log)
+    return opened
+
+
+def _identity(config: NodeConfig, chain: bytes, seed: bytes, kind: DatabaseKind) -> DatabaseIdentity:
+    return DatabaseIdentity(
+        kind=kind,
+        chain=chain,
+        shard=config.node.shard,
+        role=config.node.role,
+        public_key=Ed25519Signer(seed).public_key,
+    )
+
+
+def _check_membership(config: NodeConfig, genesis: Genesis, seed: bytes) -> None:
+    committee = genesis.committee_of(config.node.shard)
+    index = config.node.index
+    key = Ed25519Signer(seed).public_key
+    if index is None or index >= len(committee):
+        raise LocalError(f"{config.home}: node.index: {config.committee} has members 0 to {len(committee) - 1}")
+    if committee[index] != key:
+        raise LocalError(
+            f"{config.home}: this key ({key.hex()[:16]}…) is not the one that the genesis names as member {index} "
+            f"of {config.committee} ({committee[index].hex()[:16]}…)"
+        )
