@@ -6,7 +6,7 @@ How a shard's application uses this, in the order of one block (``BlockInput`` �
     view    = follower.view_at(block.beacon_ref.height)                     # follower.BeaconFollower
     machine.begin_block(block.height, block.beacon_ref.height, view)        # transfers.TransferMachine
     machine.release()                                                       # pending credits become free
-    intake  = derive_inbox(follower, block.parent_cursor, block.beacon_ref.height, parameters.inbox_weight)
+    intake  = derive_inbox(follower, block.parent_cursor, block.beacon_ref.height, parameters)
     for item in intake.items: machine.consume(item.message)                 # receive, settle
     …  transactions; for a lock: validate_lock → charge the fee → apply_lock,
        inside savepoint() / rollback() where a transaction may fail after it

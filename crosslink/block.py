@@ -36,7 +36,8 @@ class BlockBatch:
 @dataclass(frozen=True, slots=True)
 class BlockInput:
     """One decided payload, resolved. ``timestamp_ms`` is already max(parent + 1, payload's), ``beacon_ref`` is
-    already the effective one."""
+    already the effective one. ``parent_hash`` is the parent header's: the beacon checks by it which of its own
+    blocks a shard header refers to."""
 
     height: int
     timestamp_ms: int
@@ -45,6 +46,7 @@ class BlockInput:
     parent_cursor: InboxCursor
     parent_beacon_ref: BeaconRef
     batches: tuple[BlockBatch, ...]
+    parent_hash: bytes = ZERO_DIGEST
 
 
 @dataclass(frozen=True, slots=True)

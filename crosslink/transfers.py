@@ -49,6 +49,12 @@ from primitives.parameters import ProtocolParameters
 from primitives.quantities import MAX_INT
 
 
+def compute_outbox_capacity(parameters: ProtocolParameters) -> int:
+    """Most leaves that one block may send: half of what one beacon block registers, so that every header can be
+    registered, and two full shards in one beacon block."""
+    return max(1, parameters.messages_per_beacon_block // 2)
+
+
 class TransferLedger(Protocol):
     """What the machine needs of the venue. Amounts are positive quantums of ``asset``.
 
@@ -322,7 +328,7 @@ class TransferMachine:
     def validate_lock(self, request: LockRequest) -> str | None:
         """``None`` where ``apply_lock`` may follow, else a stable code; changes nothing.
 
-        WINDOW_FULL and ACCOUNT_WINDOW_FULL are retryable as they are; so is DESTINATION_STALLED.
+        Retryable as they are: WINDOW_FULL, ACCOUNT_WINDOW_FULL, OUTBOX_FULL (of this block), DESTINATION_STALLED.
         """
         assert self._registry is not None, "locks are made inside a block"
         channel = self._table.channels.get(request.destination)
@@ -342,6 +348,8 @@ class TransferMachine:
             return "DESTINATION_FROZEN"
         if is_stalled(tip, self._beacon_height, parameters.stall_after_blocks):
             return "DESTINATION_STALLED"
+        if len(self._sent) >= compute_outbox_capacity(parameters):
+            return "OUTBOX_FULL"
         reserve = 0 if request.purpose is Purpose.TOP_UP else parameters.topup_reserve
         if len(channel.open) >= parameters.channel_window - reserve:
             return "WINDOW_FULL"
