@@ -309,7 +309,6 @@ def write_network(
         directory.network_path,
         {
             "format_version": FORMAT_VERSION,
-            "name": directory.name,
             "seed": seed,
             "chain": chain.hex(),
             "members": [

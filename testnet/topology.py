@@ -1,0 +1,258 @@
+"""The topology file (TOML): shards, validators, engines, markets, test accounts, parameters, as one value.
+
+Everything has a default, so the shortest topology is an empty file: two shards of four and a beacon of four.
+
+    seed = 7                        # of every key; drawn at random where it is left out
+    [beacon]
+    validators = 4
+    engine = "pbft"
+    [[shards]]                      # numbered from 0 in the order of the file
+    validators = 4
+    markets = ["BTCUSDT"]
+    accounts = 16                   # funded test accounts
+    balance = 10_000_000            # of each, in units of the quote currency
+    [shards.engine_parameters]      # the engine's own
+    [shards.application]            # replaces fields of shards.genesis.ShardParameters
+    [parameters]                    # fields of primitives.parameters.ProtocolParameters
+    channel_window = 2048
+    [node.log]                      # settings of every member's config.toml: rpc, log, limits, checks
+    level = "debug"
+
+What does not live here: keys and the genesis made from it (``testnet.provision``).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+import tomlkit
+
+from node.config import parse_config
+from node.documents import Document, describe_unknown
+from node.durable_files import read_file
+from primitives.errors import LocalError
+from primitives.parameters import ProtocolParameters
+from shards.genesis import DEVNET_MARKETS
+
+MAX_TOPOLOGY_BYTES: Final = 1 << 20
+MAX_SHARDS: Final = 64
+MAX_VALIDATORS: Final = 64
+MAX_PROCESSES: Final = 256
+"""One machine: each process takes about 100 MB and two seconds of CPU to start."""
+MAX_ACCOUNTS: Final = 1_024
+MAX_BALANCE: Final = 10**12
+MAX_SEED: Final = 2**63 - 1
+CONFIG_SECTIONS: Final = ("rpc", "log", "limits", "checks")
+"""What a topology may say of ``config.toml``; the rest follows from the member's place."""
+
+DEFAULT_ENGINE: Final = "pbft"
+DEFAULT_SHARDS: Final = 2
+DEFAULT_VALIDATORS: Final = 4
+DEFAULT_ACCOUNTS: Final = 16
+DEFAULT_BALANCE: Final = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class BeaconTopology:
+    """The beacon's committee."""
+
+    validators: int = DEFAULT_VALIDATORS
+    engine: str = DEFAULT_ENGINE
+    engine_parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTopology:
+    """One shard. ``balance`` is in units of the quote currency; ``application`` replaces venue parameters."""
+
+    markets: tuple[str, ...]
+    validators: int = DEFAULT_VALIDATORS
+    engine: str = DEFAULT_ENGINE
+    engine_parameters: Mapping[str, Any] = field(default_factory=dict)
+    accounts: int = DEFAULT_ACCOUNTS
+    balance: int = DEFAULT_BALANCE
+    application: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """A whole network. ``node`` maps sections of ``config.toml`` to settings."""
+
+    shards: tuple[ShardTopology, ...]
+    beacon: BeaconTopology = field(default_factory=BeaconTopology)
+    seed: int | None = None
+    parameters: ProtocolParameters = field(default_factory=ProtocolParameters)
+    node: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def processes(self) -> int:
+        return self.beacon.validators + sum(shard.validators for shard in self.shards)
+
+
+def build_topology(
+    shards: int = DEFAULT_SHARDS,
+    validators: int = DEFAULT_VALIDATORS,
+    beacon_validators: int = DEFAULT_VALIDATORS,
+    seed: int | None = None,
+) -> Topology:
+    """What the options of ``up`` describe; raises ``LocalError`` where a number is out of bounds."""
+    _require_bound("--shards", shards, MAX_SHARDS)
+    _require_bound("--validators", validators, MAX_VALIDATORS)
+    _require_bound("--beacon-validators", beacon_validators, MAX_VALIDATORS)
+    if seed is not None and not 0 <= seed <= MAX_SEED:
+        raise LocalError(f"--seed: must lie between 0 and {MAX_SEED}, not {seed}")
+    topology = Topology(
+        shards=tuple(
+            ShardTopology(markets=choose_markets(shard), validators=validators) for shard in range(shards)
+        ),
+        beacon=BeaconTopology(validators=beacon_validators),
+        seed=seed,
+    )
+    _validate_size("options", topology)
+    return topology
+
+
+def choose_markets(shard: int) -> tuple[str, ...]:
+    """One market a shard unless the topology says otherwise: BTC on the first, ETH on the second, and so on."""
+    names = tuple(DEVNET_MARKETS)
+    return (names[shard % len(names)],)
+
+
+def _require_bound(place: str, value: int, maximum: int) -> None:
+    if not 1 <= value <= maximum:
+        raise LocalError(f"{place}: must lie between 1 and {maximum}, not {value}")
+
+
+def _validate_size(source: str, topology: Topology) -> None:
+    if topology.processes > MAX_PROCESSES:
+        raise LocalError(f"{source}: {topology.processes} validators where one machine runs {MAX_PROCESSES}")
+
+
+# --- reading -----------------------------------------------------------------------------------------------
+
+
+def read_topology(path: Path) -> Topology:
+    """The topology in the file; raises ``LocalError`` that names the place of the mistake."""
+    data = read_file(path, MAX_TOPOLOGY_BYTES)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise LocalError(f"{path}: is not UTF-8 text") from None
+    return parse_topology(text, str(path))
+
+
+def parse_topology(text: str, source: str = "topology") -> Topology:
+    """The topology in ``text``; raises ``LocalError``."""
+    try:
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise LocalError(f"{source}: is not TOML: {error}") from None
+    document = Document(source, table)
+    shards = (
+        tuple(_parse_shard(number, shard) for number, shard in enumerate(document.tables("shards")))
+        if document.holds("shards")
+        else tuple(ShardTopology(markets=choose_markets(number)) for number in range(DEFAULT_SHARDS))
+    )
+    if not 1 <= len(shards) <= MAX_SHARDS:
+        raise document.error("shards", f"there must be 1 to {MAX_SHARDS}, not {len(shards)}")
+    topology = Topology(
+        shards=shards,
+        beacon=_parse_beacon(document.table("beacon")) if document.holds("beacon") else BeaconTopology(),
+        seed=document.integer("seed", 0, MAX_SEED) if document.holds("seed") else None,
+        parameters=_parse_parameters(document),
+        node=_parse_node(document),
+    )
+    document.finish()
+    _validate_size(source, topology)
+    return topology
+
+
+def _parse_beacon(document: Document) -> BeaconTopology:
+    beacon = BeaconTopology(**_parse_committee(document))
+    document.finish()
+    return beacon
+
+
+def _parse_shard(number: int, document: Document) -> ShardTopology:
+    markets = document.texts("markets") if document.holds("markets") else choose_markets(number)
+    for index, market in enumerate(markets):
+        if market not in DEVNET_MARKETS:
+            raise document.error(f"markets[{index}]", describe_unknown("market", market, DEVNET_MARKETS))
+    shard = ShardTopology(
+        markets=markets,
+        accounts=_integer(document, "accounts", 1, MAX_ACCOUNTS, DEFAULT_ACCOUNTS),
+        balance=_integer(document, "balance", 0, MAX_BALANCE, DEFAULT_BALANCE),
+        application=document.opaque("application") if document.holds("application") else {},
+        **_parse_committee(document),
+    )
+    document.finish()
+    return shard
+
+
+def _parse_committee(document: Document) -> dict[str, Any]:
+    return {
+        "validators": _integer(document, "validators", 1, MAX_VALIDATORS, DEFAULT_VALIDATORS),
+        "engine": document.text("engine", 64) if document.holds("engine") else DEFAULT_ENGINE,
+        "engine_parameters": document.opaque("engine_parameters") if document.holds("engine_parameters") else {},
+    }
+
+
+def _integer(document: Document, name: str, minimum: int, maximum: int, default: int) -> int:
+    return document.integer(name, minimum, maximum) if document.holds(name) else default
+
+
+def _parse_parameters(document: Document) -> ProtocolParameters:
+    if not document.holds("parameters"):
+        return ProtocolParameters()
+    table = document.table("parameters")
+    known = [item.name for item in fields(ProtocolParameters)]
+    values = {name: table.value(name, int) for name in known if table.holds(name)}
+    table.finish()
+    try:
+        return ProtocolParameters(**values)
+    except LocalError as error:
+        raise LocalError(f"{document.source}: parameters.{error}") from None
+
+
+def _parse_node(document: Document) -> dict[str, dict[str, Any]]:
+    if not document.holds("node"):
+        return {}
+    table = document.table("node")
+    sections = {name: table.opaque(name) for name in CONFIG_SECTIONS if table.holds(name)}
+    table.finish()
+    # The configuration's own reader knows the settings and their bounds; the rest of the file is made up.
+    example = {"node": {"name": "s0v0", "shard": 0, "index": 0}, **sections}
+    home = Path("node")
+    try:
+        parse_config(tomlkit.dumps(example), home, {})
+    except LocalError as error:
+        complaint = str(error).removeprefix(str(home / "config.toml") + ": ")
+        raise LocalError(f"{document.source}: node.{complaint}") from None
+    return sections
+
+
+# --- writing -----------------------------------------------------------------------------------------------
+
+
+def render_topology(topology: Topology) -> str:
+    """The TOML text of every field; reads back as the same topology."""
+    document = tomlkit.document()
+    if topology.seed is not None:
+        document.add("seed", tomlkit.item(topology.seed))
+    document.add("beacon", tomlkit.item(_plain(topology.beacon)))
+    shards = tomlkit.aot()
+    for shard in topology.shards:
+        shards.append(tomlkit.item(_plain(shard)))
+    document.add("shards", shards)
+    document.add("parameters", tomlkit.item(asdict(topology.parameters)))
+    document.add("node", tomlkit.item({name: dict(section) for name, section in topology.node.items()}))
+    return tomlkit.dumps(document)
+
+
+def _plain(part: BeaconTopology | ShardTopology) -> dict[str, Any]:
+    table = asdict(part)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in table.items()}
