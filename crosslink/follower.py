@@ -11,7 +11,7 @@ Theory of operation
     STOPPED   --anything-------------------------------------> STOPPED
 
 Trust is in the beacon's certificate alone. Whoever sends a bundle may lie about what is *under* the header
-(records, messages): that is a ``RemoteError``, and the same block is taken from somebody else. Only what the beacon's quorum
+(records, messages): a ``RemoteError``; the block is taken from somebody else. Only what the beacon's quorum
 itself contradicts stops the follower: two certified hashes at one height, a certified block that does not extend
 the chain, or certified records that no honest beacon makes. Then the shard's ``beacon_ref`` stays where it is, the
 evidence is kept, and ``stopped`` says why: the shard trades on, and nothing crosses.
