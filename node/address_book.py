@@ -93,6 +93,10 @@ class AddressBook:
         """Where to dial ``member``; None if nobody has said."""
         return self._entries[(member.shard, member.index)].address
 
+    def has_host(self, host: str) -> bool:
+        """True if some member is thought to be reachable at ``host``."""
+        return any(entry.address is not None and entry.address.host == host for entry in self._entries.values())
+
     def set_local(self, member: Member, address: Address) -> bool:
         """Believe the operator. True if that changes where ``member`` is dialled."""
         entry = self._entries[(member.shard, member.index)]

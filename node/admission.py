@@ -3,8 +3,10 @@
 Sans-IO. There is deliberately no limit on how many connections are taken over time: only those that have
 not yet proved a member's key are counted, and each of them leaves within the handshake timeout.
 
-A full house does not simply refuse the newcomer, or idle connections would keep real peers out: an honest
-dialler speaks first and at once, so the oldest connection that has said nothing makes room.
+Addresses at which members are known to be are not counted against the total, so that strangers, however
+many addresses they have, take no member's place. And a full house does not simply refuse the newcomer, or
+idle connections would keep real peers out: an honest dialler speaks first and at once, so the oldest
+connection that has said nothing makes room.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ between the end of TCP's handshake and the first bytes, which an honest dialler 
 
 @dataclass(slots=True, eq=False)
 class HandshakeSlot:
-    """One connection in its handshake. ``is_silent`` says whether nothing was read; ``evict`` ends it."""
+    """One connection in its handshake. ``is_known`` says that some member is thought to be at ``address``,
+    ``is_silent`` whether nothing was read yet; ``evict`` ends it."""
 
     address: str
+    is_known: bool
     started_ms: int
     is_silent: Callable[[], bool]
     evict: Callable[[], None]
@@ -49,10 +53,9 @@ class HandshakeSlots:
         neighbours = [other for other in self._slots if other.address == slot.address]
         if len(neighbours) >= limit:
             crowd = neighbours
-        elif len(self._slots) >= self._total:
-            crowd = list(self._slots)
         else:
-            crowd = []
+            strangers = [] if slot.is_known else [other for other in self._slots if not other.is_known]
+            crowd = strangers if len(strangers) >= self._total else []
         if crowd and not self._evict_silent(crowd, slot.started_ms):
             return False
         self._slots[slot] = None

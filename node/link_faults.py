@@ -102,6 +102,11 @@ class LinkFaults:
         """Heal everything."""
         self.apply(())
 
+    @property
+    def is_active(self) -> bool:
+        """False if there is no rule, not even an expired one: every frame then passes at once."""
+        return bool(self._rules)
+
     def rules_in_force(self, now_ms: int) -> tuple[FaultRule, ...]:
         """The applied state: rules whose lease has not run out. Forgets the others."""
         if any(rule.expires_ms <= now_ms for rule in self._rules):

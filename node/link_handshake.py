@@ -95,12 +95,9 @@ class LinkHandshake:
         await channel.send(encode_frame(KIND_HELLO, encode(hello)))
 
     async def _read_hello(self, channel: SecureChannel) -> Hello:
-        """The peer's hello. A hello travels in a Noise message of its own, so nothing can follow it in ours."""
+        """The peer's hello, which is all of the first Noise message, so no frame can hide behind it."""
         frames = FrameBuffer(MAX_HELLO_BYTES + KIND_BYTES)
-        while True:
-            completed = frames.feed(await channel.receive())
-            if completed:
-                break
+        completed = frames.feed(await channel.receive_message())
         if len(completed) != 1 or frames.pending_bytes or completed[0][0] != KIND_HELLO:
             raise RemoteError("NO_HELLO", "the first frame is not a hello, or not alone", penalise=True)
         return decode_hello(completed[0][1])

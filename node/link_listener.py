@@ -45,7 +45,8 @@ async def listen(config: TransportConfig) -> trio.socket.SocketType:
 
 
 class LinkListener:
-    """Answers whoever connects; ``run_link`` serves what becomes a link, ``refused`` counts what does not."""
+    """Answers whoever connects; ``run_link`` serves what becomes a link, ``refused`` counts what does not,
+    ``is_known`` says whether some member is thought to be at an IP address."""
 
     def __init__(
         self,
@@ -53,12 +54,14 @@ class LinkListener:
         handshake: LinkHandshake,
         run_link: Callable[[Greeting], Awaitable[None]],
         refused: Counter[str],
+        is_known: Callable[[str], bool],
         clock: Callable[[], int],
     ) -> None:
         self._config = config
         self._handshake = handshake
         self._run_link = run_link
         self._refused = refused
+        self._is_known = is_known
         self._clock = clock
         self.accepted = 0
         self.slots = HandshakeSlots(
@@ -80,12 +83,21 @@ class LinkListener:
             self.accepted += 1
             raw = RawChannel(sock)
             scope = trio.CancelScope()
-            slot = HandshakeSlot(address[0], self._clock(), partial(_is_silent, raw), scope.cancel)
+            slot = self._describe(raw, address[0], scope)
             if self.slots.enter(slot):
                 nursery.start_soon(self._serve, raw, slot, scope)
             else:
                 self._refused["too_many_handshakes"] += 1
                 raw.abort()
+
+    def _describe(self, raw: RawChannel, address: str, scope: trio.CancelScope) -> HandshakeSlot:
+        return HandshakeSlot(
+            address=address,
+            is_known=self._is_known(address),
+            started_ms=self._clock(),
+            is_silent=partial(_is_silent, raw),
+            evict=scope.cancel,
+        )
 
     async def _serve(self, raw: RawChannel, slot: HandshakeSlot, scope: trio.CancelScope) -> None:
         timeout_s = self._config.handshake_timeout_ms / 1000

@@ -31,14 +31,14 @@ class TokenBucket:
         self._debt = 0
         self._updated_ms = now_ms
 
+    def covers(self, now_ms: int, cost: int) -> bool:
+        """True if ``take`` would pass ``cost`` now. Charges nothing."""
+        self._earn(now_ms)
+        return cost * _MS_PER_S <= self._millitokens
+
     def take(self, now_ms: int, cost: int) -> Toll:
         """Charge ``cost`` tokens at ``now_ms``."""
-        elapsed_ms = now_ms - self._updated_ms
-        if elapsed_ms > 0:
-            income = elapsed_ms * self._rate
-            self._updated_ms = now_ms
-            self._millitokens = min(self._burst, self._millitokens + income)
-            self._debt = max(0, self._debt - income)
+        self._earn(now_ms)
         price = cost * _MS_PER_S
         if price <= self._millitokens:
             self._millitokens -= price
@@ -48,3 +48,11 @@ class TokenBucket:
             self._debt = 0
             return Toll.ABUSE
         return Toll.DROP
+
+    def _earn(self, now_ms: int) -> None:
+        elapsed_ms = now_ms - self._updated_ms
+        if elapsed_ms > 0:
+            income = elapsed_ms * self._rate
+            self._updated_ms = now_ms
+            self._millitokens = min(self._burst, self._millitokens + income)
+            self._debt = max(0, self._debt - income)

@@ -113,7 +113,9 @@ class Transport:
             lambda member: faults.is_cut_off(clock(), member),
         )
         self._refused: Counter[str] = Counter()
-        self._listener = LinkListener(config, handshake, self._run_inbound, self._refused, clock)
+        self._listener = LinkListener(
+            config, handshake, self._run_inbound, self._refused, self._book.has_host, clock
+        )
         self._dialer = LinkDialer(
             config, handshake, self._book, faults, self._run_outbound, self._refused, clock, rng
         )
@@ -206,6 +208,9 @@ class Transport:
     # Outbound frames.
 
     def _pass_faults(self, member: Member, lane: Lane, kind: int, body: bytes) -> None:
+        if not self._faults.is_active:
+            self._enqueue(member, lane, kind, body)
+            return
         now_ms = self._clock()
         delays = self._faults.verdict(now_ms, member, lane, kind, len(body))
         if not delays:

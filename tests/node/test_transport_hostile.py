@@ -238,10 +238,28 @@ async def test_a_changed_ciphertext_ends_the_link() -> None:
         target, witness = await start_target(network)
         peer = await NoisePeer.connect_greeted(target, ORDERED[0][0])
         await peer.raw.write(b"\x00\x20" + bytes(32))
-        await peer.raw.flush()
         await peer.wait_closed()
-        await wait_until(lambda: target.statistics.closed == {"bad_ciphertext_NoiseInvalidMessage": 1})
+        await wait_until(lambda: target.statistics.closed == {"bad_ciphertext": 1})
         await check_unhurt(target, witness)
+
+
+async def test_empty_noise_messages_end_the_link() -> None:
+    async with open_network() as network:
+        target, witness = await start_target(network)
+        peer = await NoisePeer.connect_greeted(target, ORDERED[0][0])
+        await peer.say_nothing()
+        await peer.wait_closed()
+        await wait_until(lambda: target.statistics.closed == {"empty_message": 1})
+        await check_unhurt(target, witness)
+
+
+async def test_frames_that_follow_the_hello_at_once_are_delivered() -> None:
+    """The hello and the first frames may arrive in one segment; nothing must wait for a later one."""
+    async with open_network() as network:
+        target, _ = await start_target(network, ping_interval_ms=60_000)
+        peer = await NoisePeer.connect(target, ORDERED[0][0])
+        await peer.say_together([(KIND_HELLO, encode(make_hello())), (1, b"first"), (2, b"second")])
+        await wait_until(lambda: target.bodies_from(MEMBERS[0]) == [b"first", b"second"])
 
 
 async def test_half_a_frame_and_then_silence_is_closed() -> None:
@@ -342,19 +360,22 @@ async def test_a_flooder_loses_its_frames_then_its_link_and_nobody_else_does() -
 
 
 async def test_a_peer_that_stops_reading_is_closed_and_slows_nobody() -> None:
-    limits = dict.fromkeys(Lane, QueueLimits(max_bytes=24_000_000, max_frames=1_000, keeps_newest=True))
+    limits = dict.fromkeys(Lane, QueueLimits(max_bytes=4_000_000, max_frames=1_000, keeps_newest=True))
     async with open_network() as network:
         target, witness = await start_target(
             network, stall_timeout_ms=400, ping_interval_ms=5_000, queue_limits=limits
         )
         deaf = await NoisePeer.connect_greeted(target, ORDERED[0][0], lane=Lane.BULK)
-        for number in range(60):
+
+        def send_until_it_is_full() -> bool:
             target.transport.send(MEMBERS[0], Lane.BULK, 1, bytes(1_000_000))
-            target.transport.send(witness.member, Lane.BULK, 1, number.to_bytes(2, "big"))
-        await wait_until(lambda: len(witness.frames) == 60)
-        queued = target.statistics.queued_bytes["s0v0/bulk"]
-        assert 0 < queued <= 24_000_000
-        assert target.statistics.dropped["queue_full"] >= 30
+            target.transport.send(witness.member, Lane.BULK, 1, b"small")
+            return target.statistics.dropped.get("queue_full", 0) >= 20
+
+        await wait_until(send_until_it_is_full, "a full queue")
+        assert 0 < target.statistics.queued_bytes["s0v0/bulk"] <= 4_000_000
+        sent = target.statistics.dropped["queue_full"]
+        await wait_until(lambda: len(witness.frames) >= sent)
         await wait_until(lambda: target.statistics.closed == {"stalled": 1})
         assert deaf.raw.bytes_in < 1_000
         await check_unhurt(target, witness)

@@ -210,6 +210,16 @@ class NoisePeer:
     async def say(self, kind: int, body: bytes) -> None:
         await self.channel.send(encode_frame(kind, body))
 
+    async def say_together(self, frames: list[tuple[int, bytes]]) -> None:
+        """Each frame in a Noise message of its own, all of them in one segment."""
+        sealed = [self.channel._seal(encode_frame(kind, body)) for kind, body in frames]
+        await self.raw.send_all(b"".join(sealed))
+
+    async def say_nothing(self) -> None:
+        """A Noise message without content."""
+        message = self.channel._cipher.encrypt(b"")
+        await self.raw.send_all(len(message).to_bytes(2, "big") + message)
+
     async def wait_closed(self) -> None:
         """Read until the connection ends; fail after a deadline."""
         with trio.fail_after(DEADLINE_S):
