@@ -2,14 +2,16 @@
 
 A Unix socket in the member's home, mode 0600, only where the genesis says ``devnet``. One JSON object a line
 in, one a line out: ``{"ok": true, …}`` or ``{"ok": false, "error": sentence}``. What the operations do is
-given as a table of synchronous handlers, so this file knows nothing of transports or faults.
+given as a table of handlers, so this file knows nothing of transports or faults. A handler may be a coroutine
+function (the supervisor's wait for processes); the answer is sent when it is done.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ MAX_LINE_BYTES = 1 << 20
 MAX_CONNECTIONS = 8
 IDLE_TIMEOUT_S = 60
 
-Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Answer = Mapping[str, Any]
+Handler = Callable[[Mapping[str, Any]], Answer | Awaitable[Answer]]
 
 
 async def serve_control(
@@ -74,7 +77,7 @@ async def _serve_connection(
                 while (end := buffer.find(b"\n")) >= 0:
                     line = bytes(buffer[:end])
                     del buffer[: end + 1]
-                    await stream.send_all(_answer(line, handlers))
+                    await stream.send_all(await _answer(line, handlers))
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return
     finally:
@@ -89,12 +92,13 @@ async def _receive(stream: trio.SocketStream) -> bytes:
     return chunk
 
 
-def _answer(line: bytes, handlers: Mapping[str, Handler]) -> bytes:
+async def _answer(line: bytes, handlers: Mapping[str, Handler]) -> bytes:
     try:
         request = json.loads(line)
         if not isinstance(request, dict) or request.get("op") not in handlers:
             raise RemoteError("BAD_REQUEST", f"known operations: {', '.join(sorted(handlers))}")
-        answer: Mapping[str, Any] = {"ok": True, **handlers[request["op"]](request)}
+        answered = handlers[request["op"]](request)
+        answer: Answer = {"ok": True, **(await answered if inspect.isawaitable(answered) else answered)}
     except (ValueError, KeyError, TypeError) as error:
         answer = {"ok": False, "error": f"{type(error).__name__}: {error}"[:500]}
     except (RemoteError, LocalError) as error:
