@@ -127,9 +127,6 @@ def apply_verdicts(flow: Flow, tally: ChannelTally) -> None:
 
 # --- a summary against flows -------------------------------------------------------------------------------
 
-_NO_TALLY: Final = ChannelTally()
-
-
 @dataclass(frozen=True, slots=True)
 class PeerPosition:
     """The two flows between the submitting shard and one peer, as registered before the submission, and what the
@@ -137,7 +134,7 @@ class PeerPosition:
 
     outgoing: Flow
     incoming: Flow
-    tally: ChannelTally = _NO_TALLY
+    tally: ChannelTally
 
 
 def check_summary(
