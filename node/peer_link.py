@@ -14,7 +14,7 @@ A write is never cancelled on its own: the writer belongs to the link, and its e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import trio
 
@@ -164,8 +164,8 @@ class PeerLink:
         self._sleeping_writer = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def _admit(self, now_ms: int, frames: list[Frame]) -> list[Frame]:
-        """Those of ``frames`` that the peer's account covers; abuse closes the link.
+    def _admit(self, now_ms: int, frames: list[Frame]) -> Iterable[Frame]:
+        """Those of ``frames`` that the peer's account covers. Raises ``RemoteError`` (``FLOOD``) on abuse.
 
         They are charged together, which is all it takes for a peer that keeps within its means.
         """
@@ -173,18 +173,18 @@ class PeerLink:
         if self._bucket.covers(now_ms, cost):
             self._bucket.take(now_ms, cost)
             return frames
-        admitted: list[Frame] = []
+        return self._admit_singly(now_ms, frames)
+
+    def _admit_singly(self, now_ms: int, frames: list[Frame]) -> Iterator[Frame]:
         for frame in frames:
             match self._bucket.take(now_ms, self._frame_cost + len(frame[1])):
                 case Toll.PASS:
-                    admitted.append(frame)
+                    yield frame
                 case Toll.DROP:
                     self.flood_drops += 1
                 case Toll.ABUSE:
                     self.flood_drops += 1
-                    self.close("flood")
-                    return []
-        return admitted
+                    raise RemoteError("FLOOD", f"{self.member.name} sends too much", penalise=True)
 
     def _note_partial(self, now_ms: int, *, completed: int) -> None:
         if not self._frames.pending_bytes:

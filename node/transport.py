@@ -64,7 +64,7 @@ Delayed = tuple[Member, Lane, int, bytes]
 class PortListener(Protocol):
     """What ``nursery.start`` passes: told the bound port."""
 
-    def started(self, value: int, /) -> None: ...
+    def started(self, _port: int, /) -> None: ...
 
 
 class Transport:
