@@ -13,13 +13,14 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import msgspec
-import trio
 import trio_websocket
 
 from primitives.errors import RemoteError
 
 MAX_MESSAGE_BYTES: Final = 16 << 20
 """A block's notice with some thousand receipts has 300 KiB; anything near this is no node."""
+DISCONNECT_S: Final = 1
+"""How long leaving a stream waits for the node's close frame."""
 
 
 def open_stream(url: str, topics: Sequence[str], *, timeout_s: float = 10.0) -> Stream:
@@ -46,16 +47,17 @@ class Stream:
     async def __aenter__(self) -> Self:
         context: ssl.SSLContext | None = ssl.create_default_context() if self._url.startswith("wss") else None
         try:
-            with trio.fail_after(self._timeout_s):
-                self._socket = await self._stack.enter_async_context(
-                    trio_websocket.open_websocket_url(
-                        self._url,
-                        ssl_context=context,
-                        max_message_size=MAX_MESSAGE_BYTES,
-                        disconnect_timeout=1,
-                    )
+            # The library's own timeout: a cancel scope of ours around it would not nest with its nursery.
+            self._socket = await self._stack.enter_async_context(
+                trio_websocket.open_websocket_url(
+                    self._url,
+                    ssl_context=context,
+                    max_message_size=MAX_MESSAGE_BYTES,
+                    connect_timeout=self._timeout_s,
+                    disconnect_timeout=DISCONNECT_S,
                 )
-        except (trio.TooSlowError, OSError, trio_websocket.HandshakeError) as error:
+            )
+        except (OSError, trio_websocket.HandshakeError, trio_websocket.ConnectionTimeout) as error:
             raise RemoteError("UNREACHABLE", f"{self._url} does not answer: {error or 'too slow'}") from None
         for topic in self._topics:
             await self.subscribe(topic)

@@ -14,8 +14,6 @@ import msgspec
 import structlog
 import trio
 from litestar import Litestar, Request, Response
-from litestar.config.app import ExperimentalFeatures
-from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import OpenAPIConfig
@@ -26,6 +24,7 @@ from node.clock import monotonic_us
 from node.rpc.accounts import account_router
 from node.rpc.beacon import beacon_router
 from node.rpc.blocks import block_router
+from node.rpc.context import RpcContext
 from node.rpc.errors import ERROR_CODES, status_of
 from node.rpc.limits import (
     BODY_DEADLINE_S,
@@ -61,9 +60,15 @@ class RpcApplication:
         self.hub = StreamHub(service)
         self._service = service
         self._metrics = RequestMetrics(registry, self.hub)
-        self._router = build_router(service, self.hub, registry)
+        self._router = build_router(RpcContext(service, self.hub, registry))
         self._in_flight = 0
         self._stopping = False
+
+    @property
+    def routes(self) -> list[str]:
+        """Every path, with its parameters as ``{name:str}``."""
+        paths = {route.path for route in self._router.routes}
+        return sorted(path for path in paths if not path.startswith("/schema/"))
 
     @property
     def in_flight(self) -> int:
@@ -112,6 +117,9 @@ class RpcApplication:
             raise RemoteError("TARGET_TOO_LONG", f"the path with its query has at most {MAX_TARGET_BYTES} bytes")
         if scope["path"] == "/v1/stream":
             raise RemoteError("UPGRADE_REQUIRED", "connect to this path by WebSocket")
+        if scope["path"].startswith("/schema/") and scope["path"] != "/schema/openapi.json":
+            # The router would answer by a page of HTML.
+            raise RemoteError("NOT_FOUND", "the schema is at /schema")
         body = await _read_body(scope, receive)
         if scope["path"] == SUBMIT_PATH and scope["method"] == "POST" and _content_type(scope) == MSGPACK.encode():
             await _send_body(send, 200, MSGPACK, await submit_bulk(self._service, body))
@@ -119,7 +127,7 @@ class RpcApplication:
         await self._router(scope, _replay(body, receive), send)
 
 
-def build_router(service: NodeService, hub: StreamHub, registry: CollectorRegistry) -> Litestar:
+def build_router(context: RpcContext) -> Litestar:
     """The routes by noun, without any page of HTML."""
     return Litestar(
         route_handlers=[
@@ -133,14 +141,13 @@ def build_router(service: NodeService, hub: StreamHub, registry: CollectorRegist
             serve_stream,
         ],
         dependencies={
-            "service": Provide(lambda: service, sync_to_thread=False),
-            "hub": Provide(lambda: hub, sync_to_thread=False),
-            "registry": Provide(lambda: registry, sync_to_thread=False),
+            "context": Provide(lambda: context, sync_to_thread=False),
         },
         exception_handlers={
             RemoteError: _answer_refusal,
             ValidationException: _answer_bad_parameter,
             HTTPException: _answer_http_error,
+            Exception: _answer_bug,
         },
         openapi_config=OpenAPIConfig(
             title="Rialto node",
@@ -153,8 +160,6 @@ def build_router(service: NodeService, hub: StreamHub, registry: CollectorRegist
         # Bodies are bounded before they get here, for every route alike.
         request_max_body_size=None,
         logging_config=None,
-        state=State(),
-        experimental_features=list[ExperimentalFeatures](),
     )
 
 
@@ -172,13 +177,17 @@ def _answer_bad_parameter(_request: Request[Any, Any, Any], error: ValidationExc
 
 
 def _answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
-    code = _CODE_OF_STATUS.get(error.status_code)
-    if code is None and error.status_code >= 500:
-        _log.exception("a request failed by a bug of ours", path=request.url.path[:200])
-        return _error_response(RemoteError("INTERNAL", ERROR_CODES["INTERNAL"].meaning))
-    response = _error_response(RemoteError(code or "BAD_REQUEST", str(error.detail)[:300]))
+    if error.status_code >= 500:
+        return _answer_bug(request, error)
+    code = _CODE_OF_STATUS.get(error.status_code, "BAD_REQUEST")
+    response = _error_response(RemoteError(code, str(error.detail)[:300]))
     response.headers.update(error.headers or {})
     return response
+
+
+def _answer_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    _log.error("a request failed by a bug of ours", path=request.url.path[:200], exc_info=error)
+    return _error_response(RemoteError("INTERNAL", ERROR_CODES["INTERNAL"].meaning))
 
 
 def _error_response(error: RemoteError) -> Response[Any]:

@@ -5,48 +5,50 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from litestar import Router, get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
+from node.rpc.context import Context, PathText
 from node.rpc.json_form import describe
 from node.rpc.limits import DEFAULT_PAGE, MAX_BLOCKS
 from node.rpc.queries import After, Entries, Limit, parse_height, parse_number, require
-from node.rpc.service import BlockView, NodeService
+from node.rpc.service import BlockView
 from primitives.codec import encode
 from primitives.quantities import MAX_INT
 
 From = Annotated[
-    int | None, Parameter(query="from", ge=0, le=MAX_INT, description="Lowest height; default: the newest.")
+    int | None, QueryParameter(name="from", ge=0, le=MAX_INT, description="Lowest height; default: the newest.")
 ]
-BlockLimit = Annotated[int, Parameter(ge=1, le=MAX_BLOCKS, description="Blocks in the response.")]
+BlockLimit = Annotated[int, QueryParameter(ge=1, le=MAX_BLOCKS, description="Blocks in the response.")]
 
 TRANSACTIONS_NEXT: Final = "an after is a position in the block"
 
 
 @get("/", summary="Certified blocks in ascending height")
-async def list_blocks(service: NodeService, start: From = None, limit: BlockLimit = DEFAULT_PAGE) -> Entries:
+async def list_blocks(context: Context, start: From = None, limit: BlockLimit = DEFAULT_PAGE) -> Entries:
     """At most ``limit`` blocks from ``from`` upwards, as far as this member has them."""
-    certified = service.certified_height()
+    certified = context.service.certified_height()
     first = max(1, certified - limit + 1 if start is None else start)
     heights = range(first, min(certified, first + limit - 1) + 1)
-    views = [view for view in map(service.block, heights) if view is not None]
+    views = [view for view in map(context.service.block, heights) if view is not None]
     return {"blocks": [describe_block(view) for view in views]}
 
 
 @get(["/{height:str}", "/{height:str}/header"], summary="One certified block's header and certificate")
-async def show_block(service: NodeService, height: str) -> Entries:
+async def show_block(context: Context, height: PathText) -> Entries:
     """``height`` may be ``latest``."""
-    return describe_block(require(service.block(parse_height(height, service.certified_height)), "such block"))
+    number = parse_height(height, context.service.certified_height)
+    return describe_block(require(context.service.block(number), "such block"))
 
 
 @get("/{height:str}/transactions", summary="A block's transactions with their receipts")
 async def list_transactions(
-    service: NodeService, height: str, after: After = None, limit: Limit = DEFAULT_PAGE
+    context: Context, height: PathText, after: After = None, limit: Limit = DEFAULT_PAGE
 ) -> Entries:
     """By position in the block."""
-    number = parse_height(height, service.certified_height)
-    block = require(service.block(number), "such block")
+    number = parse_height(height, context.service.certified_height)
+    block = require(context.service.block(number), "such block")
     start = 0 if after is None else parse_number(after, TRANSACTIONS_NEXT) + 1
-    entries = [] if start >= block.transactions else service.block_transactions(number, start, limit)
+    entries = [] if start >= block.transactions else context.service.block_transactions(number, start, limit)
     following = start + len(entries)
     return {
         "height": number,
@@ -59,10 +61,10 @@ async def list_transactions(
 
 
 @get("/{height:str}/summary", summary="The summary that a block's header commits to")
-async def show_summary(service: NodeService, height: str) -> Entries:
+async def show_summary(context: Context, height: PathText) -> Entries:
     """Served for every certified height, never pruned."""
-    number = parse_height(height, service.certified_height)
-    encoded, summary = require(service.summary(number), "summary of that height")
+    number = parse_height(height, context.service.certified_height)
+    encoded, summary = require(context.service.summary(number), "summary of that height")
     return {"height": number, "bytes": encoded.hex(), "summary": summary}
 
 

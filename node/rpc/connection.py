@@ -15,7 +15,7 @@ from hypercorn.config import Config
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.trio.worker_context import EventWrapper, WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 
 from node.rpc.limits import (
@@ -89,13 +89,29 @@ class PlainHttp(H11Protocol):
         )
 
 
+class ConnectionContext(WorkerContext):
+    """What hypercorn shares between connections, except that its sleeps end with this connection: otherwise a
+    WebSocket that is gone would be kept until the next ping is due."""
+
+    def __init__(self, terminated: EventWrapper) -> None:
+        super().__init__(None)
+        self.terminated = terminated
+        self.ended = trio.Event()
+
+    async def sleep(self, wait: float) -> None:  # type: ignore[override]
+        """Wait, at most until the connection ends."""
+        with trio.move_on_after(wait):
+            await self.ended.wait()
+
+
 class Connection(TCPServer):
     """Serves one accepted stream until either side ends it. An exception that leaves ``run`` is the client's
     doing (a protocol violation that hypercorn does not handle) or a bug; the server logs it and goes on."""
 
-    def __init__(self, app: AppWrapper, config: Config, context: WorkerContext, stream: GuardedStream) -> None:
+    def __init__(self, app: AppWrapper, config: Config, terminated: EventWrapper, stream: GuardedStream) -> None:
         guarded: Any = stream
-        super().__init__(app, config, context, {}, guarded)
+        self._lifetime = ConnectionContext(terminated)
+        super().__init__(app, config, self._lifetime, {}, guarded)
 
     async def run(self) -> None:
         """See the class."""
@@ -119,6 +135,9 @@ class Connection(TCPServer):
                 await self.protocol.initiate()
                 await self.idle_task.restart(task_group, self._idle_timeout)
                 await self._read_data()
+                # Nothing more can come: do not wait for idle time or pings, only for an answer in the making.
+                self._lifetime.ended.set()
+                await self.idle_task.stop()
         except OSError:
             # The client went away between two calls: nothing is left to say to it.
             return

@@ -1,6 +1,6 @@
 """The JSON form of wire structs, both ways, derived from their declared fields.
 
-A struct is an object of its fields; one of a tagged union carries ``"kind"`` besides, its class name in snake
+A struct is an object of its fields; one of a tagged union carries ``"type"`` besides, its class name in snake
 case (``PlaceOrder`` → ``place_order``). Bytes are lower-case hexadecimal digits; 20 bytes are an address and
 carry ``0x``. Enumerations are their names. Integers are JSON integers (up to 2⁶³ − 1: use a
 parser that keeps them). So humans can write a transaction, and get exactly the bytes that the canonical
@@ -21,7 +21,7 @@ import msgspec
 from primitives.errors import RemoteError
 from primitives.identifiers import ADDRESS_BYTES, format_address
 
-KIND: Final = "kind"
+TYPE: Final = "type"
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -29,7 +29,7 @@ def describe(value: Any) -> Any:
     """The JSON form of ``value``: a wire struct, or a plain value inside one."""
     if isinstance(value, msgspec.Struct):
         body = {name: describe(getattr(value, name)) for name in value.__struct_fields__}
-        return {KIND: kind_of(type(value)), **body} if _is_tagged(type(value)) else body
+        return {TYPE: type_name(type(value)), **body} if _is_tagged(type(value)) else body
     if isinstance(value, Enum):
         return value.name
     if isinstance(value, bytes):
@@ -41,7 +41,7 @@ def describe(value: Any) -> Any:
     return value
 
 
-def kind_of(struct: type[msgspec.Struct]) -> str:
+def type_name(struct: type[msgspec.Struct]) -> str:
     """``place_order`` for ``PlaceOrder``."""
     return _WORD.sub("_", struct.__name__).lower()
 
@@ -70,11 +70,11 @@ def build(kind: Any, form: Any, *, where: str = "value") -> Any:
 
 def _build_struct(kind: type[msgspec.Struct], form: Any, where: str) -> msgspec.Struct:
     if not isinstance(form, dict):
-        raise _complain(where, f"an object ({kind_of(kind)})")
+        raise _complain(where, f"an object ({type_name(kind)})")
     declared = _fields(kind)
-    unknown = form.keys() - {field.name for field in declared} - ({KIND} if _is_tagged(kind) else set())
+    unknown = form.keys() - {field.name for field in declared} - ({TYPE} if _is_tagged(kind) else set())
     if unknown:
-        raise _complain(f"{where}.{min(unknown)}", f"no such field in {kind_of(kind)}")
+        raise _complain(f"{where}.{min(unknown)}", f"no such field in {type_name(kind)}")
     values = {}
     for field in declared:
         if field.name in form:
@@ -87,16 +87,16 @@ def _build_struct(kind: type[msgspec.Struct], form: Any, where: str) -> msgspec.
 def _build_union(members: tuple[Any, ...], form: Any, where: str) -> Any:
     if form is None and type(None) in members:
         return None
-    structs = {kind_of(m): m for m in members if isinstance(m, type) and issubclass(m, msgspec.Struct)}
+    structs = {type_name(m): m for m in members if isinstance(m, type) and issubclass(m, msgspec.Struct)}
     if not structs:
         remaining = [member for member in members if member is not type(None)]
         return build(remaining[0], form, where=where)
     if len(structs) == 1:
         return build(next(iter(structs.values())), form, where=where)
-    name = form.get(KIND) if isinstance(form, dict) else None
+    name = form.get(TYPE) if isinstance(form, dict) else None
     chosen = structs.get(name) if isinstance(name, str) else None
     if chosen is None:
-        raise _complain(f"{where}.{KIND}", "one of " + ", ".join(sorted(structs)))
+        raise _complain(f"{where}.{TYPE}", "one of " + ", ".join(sorted(structs)))
     return build(chosen, form, where=where)
 
 

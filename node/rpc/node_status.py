@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from litestar import Response, Router, get
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 
+from node.rpc.context import Context
 from node.rpc.queries import Entries
-from node.rpc.service import NodeService, NodeStatus, PeerView
+from node.rpc.service import NodeStatus, PeerView
 from primitives.errors import RemoteError
 
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -35,36 +36,36 @@ async def show_health() -> Health:
 
 
 @get("/ready", summary="Whether the node is in sync")
-async def show_ready(service: NodeService) -> Health:
+async def show_ready(context: Context) -> Health:
     """503 with the code NOT_READY otherwise."""
-    reason = service.not_ready_because()
+    reason = context.service.not_ready_because()
     if reason is not None:
         raise RemoteError("NOT_READY", reason)
     return Health("ready")
 
 
 @get("/metrics", summary="Prometheus metrics", media_type="text/plain")
-async def show_metrics(registry: CollectorRegistry) -> Response[bytes]:
+async def show_metrics(context: Context) -> Response[bytes]:
     """The text format."""
-    return Response(generate_latest(registry), media_type=METRICS_MEDIA_TYPE)
+    return Response(generate_latest(context.registry), media_type=METRICS_MEDIA_TYPE)
 
 
 @get("/v1/status", summary="What this node is and how it does")
-async def show_status(service: NodeService) -> NodeStatus:
+async def show_status(context: Context) -> NodeStatus:
     """Heights, view, peers, mempool, and what it has cost since it started."""
-    return service.status()
+    return context.service.status()
 
 
 @get("/v1/peers", summary="Links to other members")
-async def list_peers(service: NodeService) -> Peers:
+async def list_peers(context: Context) -> Peers:
     """Of the own committee and of the beacon."""
-    return Peers(list(service.peers()))
+    return Peers(list(context.service.peers()))
 
 
 @get("/v1/genesis", summary="The genesis document")
-async def show_genesis(service: NodeService) -> Entries:
+async def show_genesis(context: Context) -> Entries:
     """Its hash is the chain id."""
-    return dict(service.genesis())
+    return dict(context.service.genesis())
 
 
 node_router = Router(

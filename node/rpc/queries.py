@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Final, TypeVar
 
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from node.rpc.limits import DEFAULT_PAGE, MAX_PAGE
 from primitives.errors import RemoteError
@@ -21,8 +21,8 @@ T = TypeVar("T")
 MAX_CURSOR: Final = 128
 """Characters of an ``after``: an id of 64 digits with room to spare."""
 
-Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="Entries in the response.")]
-After = Annotated[str | None, Parameter(max_length=MAX_CURSOR, description="The last response's `next`.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="Entries in the response.")]
+After = Annotated[str | None, QueryParameter(max_length=MAX_CURSOR, description="The last response's `next`.")]
 Entries = dict[str, object]
 """The JSON object of a response."""
 

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.trio.worker_context import EventWrapper
 
 from node.rpc.app import RpcApplication
 from node.rpc.connection import Connection, GuardedStream, build_config
@@ -76,7 +76,8 @@ class RpcServer:
         self._application = application
         self._listener = listener
         self._config = build_config()
-        self._context = WorkerContext(None)
+        self._terminated = EventWrapper()
+        self._refused = 0
         self._open: set[trio.SocketStream] = set()
         self._stop = trio.Event()
         self._one_ended = trio.Event()
@@ -114,7 +115,7 @@ class RpcServer:
                 await trio.sleep(_ACCEPT_PAUSE_S)
                 continue
             if len(self._open) >= MAX_CONNECTIONS:
-                _log.warning("too many RPC connections; closed a new one", limit=MAX_CONNECTIONS)
+                self._note_refusal()
                 await trio.aclose_forcefully(stream)
                 continue
             self._open.add(stream)
@@ -123,7 +124,7 @@ class RpcServer:
     async def _serve_connection(self, stream: trio.SocketStream) -> None:
         try:
             app = ASGIWrapper(self._application)
-            await Connection(app, self._config, self._context, GuardedStream(stream)).run()
+            await Connection(app, self._config, self._terminated, GuardedStream(stream)).run()
         except Exception as error:
             # One client's broken protocol must not end the others' connections.
             _log.info("an RPC connection ended badly", error=repr(error)[:300])
@@ -132,10 +133,18 @@ class RpcServer:
             self._one_ended.set()
             await trio.aclose_forcefully(stream)
 
+    def _note_refusal(self) -> None:
+        """Log at every power of two: a flood of connections must not become a flood of lines."""
+        self._refused += 1
+        if self._refused & (self._refused - 1) == 0:
+            _log.warning(
+                "too many RPC connections; new ones are closed", limit=MAX_CONNECTIONS, closed=self._refused
+            )
+
     async def _drain(self) -> None:
         """See the module. ``terminated`` ends idle connections at once, and busy ones after their answer."""
         self._application.begin_drain("the node is stopping")
-        await self._context.terminated.set()
+        await self._terminated.set()
         with trio.move_on_after(DRAIN_S):
             while self._open:
                 self._one_ended = trio.Event()

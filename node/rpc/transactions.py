@@ -11,14 +11,14 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Request, Response, Router, get, post
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from node.events import SubmissionResult
+from node.rpc.context import Context, PathText
 from node.rpc.limits import MAX_BULK_TRANSACTIONS, MAX_TRANSACTION_HEX, MAX_WAIT_MS
 from node.rpc.queries import parse_digest
 from node.rpc.receipts import encode_form
 from node.rpc.service import NodeService, TransactionState, TransactionView
-from node.rpc.stream import StreamHub
 from primitives.errors import RemoteError
 
 MSGPACK: Final = "application/msgpack"
@@ -27,7 +27,7 @@ JSON: Final = "application/json"
 _bulk = msgspec.msgpack.Decoder(list[bytes])
 _packed = msgspec.msgpack.Encoder()
 
-Wait = Annotated[int, Parameter(ge=0, le=MAX_WAIT_MS, description="Answer when final, or after this long.")]
+Wait = Annotated[int, QueryParameter(ge=0, le=MAX_WAIT_MS, description="Answer when final, or after this long.")]
 
 
 class Submission(msgspec.Struct, forbid_unknown_fields=True):
@@ -84,26 +84,26 @@ async def submit_json(service: NodeService, body: bytes) -> Results:
 
 
 @post("/", summary="Submit signed transactions", status_code=200)
-async def submit(request: Request[Any, Any, Any], service: NodeService) -> Results | Response[bytes]:
+async def submit(request: Request[Any, Any, Any], context: Context) -> Results | Response[bytes]:
     """JSON, or a MessagePack array of binary strings in bulk; one result per transaction, in order."""
     body = await request.body()
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == MSGPACK:
-        return Response(await submit_bulk(service, body), media_type=MSGPACK)
+        return Response(await submit_bulk(context.service, body), media_type=MSGPACK)
     if kind != JSON:
         raise RemoteError("UNSUPPORTED_MEDIA_TYPE", f"send {JSON} or {MSGPACK}, not {kind[:60]!r}")
-    return await submit_json(service, body)
+    return await submit_json(context.service, body)
 
 
 @get("/{transaction:str}", summary="The state of a transaction, with its receipt once certified")
-async def show_transaction(service: NodeService, hub: StreamHub, transaction: str, wait_ms: Wait = 0) -> Status:
+async def show_transaction(context: Context, transaction: PathText, wait_ms: Wait = 0) -> Status:
     """``unknown`` does not mean that it failed."""
     identity = parse_digest(transaction, "a transaction id")
+    service = context.service
     view = service.transaction(identity)
     if wait_ms and not _is_final(view):
-        view = await hub.wait_until(lambda: _final_view(service, identity), wait_ms) or service.transaction(
-            identity
-        )
+        final = await context.hub.wait_until(lambda: _final_view(service, identity), wait_ms)
+        view = final or service.transaction(identity)
     receipt = None if view.receipt is None else dict(view.receipt)
     return Status(identity.hex(), view.state.value, view.height, view.index, receipt)
 

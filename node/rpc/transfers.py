@@ -5,26 +5,28 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import Router, get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
+from node.rpc.context import Context, PathText
 from node.rpc.queries import DEFAULT_PAGE, After, Entries, Limit, parse_address, parse_digest, require
-from node.rpc.service import NodeService, Page
+from node.rpc.service import Page
 
-Account = Annotated[str, Parameter(max_length=64, description="Sender or recipient.")]
+Account = Annotated[str, QueryParameter(max_length=64, description="Sender or recipient.")]
 
 
 @get("/", summary="Transfers of one account")
 async def list_transfers(
-    service: NodeService, account: Account, after: After = None, limit: Limit = DEFAULT_PAGE
+    context: Context, account: Account, after: After = None, limit: Limit = DEFAULT_PAGE
 ) -> Entries:
     """Newest first, as far as this shard keeps them."""
-    return dict(service.transfers(parse_address(account), Page(after, limit)))
+    return dict(context.service.transfers(parse_address(account), Page(after, limit)))
 
 
 @get("/{xid:str}", summary="The state of one transfer on this shard")
-async def show_transfer(service: NodeService, xid: str) -> Entries:
+async def show_transfer(context: Context, xid: PathText) -> Entries:
     """Open, settled or refunded where it was sent; pending, credited or rejected where it arrives."""
-    return dict(require(service.transfer(parse_digest(xid, "a transfer id")), "such transfer on this shard"))
+    transfer = context.service.transfer(parse_digest(xid, "a transfer id"))
+    return dict(require(transfer, "such transfer on this shard"))
 
 
 transfer_router = Router("/v1/transfers", route_handlers=[list_transfers, show_transfer])

@@ -10,6 +10,7 @@ from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 from litestar.handlers import websocket
 
+from node.rpc.context import Context
 from node.rpc.limits import MAX_STREAM_MESSAGE_BYTES
 from node.rpc.stream import CLOSE_GOING_AWAY, StreamHub, Subscriber
 from primitives.errors import RemoteError
@@ -25,12 +26,12 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @websocket("/v1/stream")
-async def serve_stream(socket: WebSocket[Any, Any, Any], hub: StreamHub) -> None:
+async def serve_stream(socket: WebSocket[Any, Any, Any], context: Context) -> None:
     """Serve one client until it leaves, the node stops, or it proves too slow."""
     await socket.accept()
     try:
-        with hub.open() as subscriber:
-            await _serve(socket, hub, subscriber)
+        with context.hub.open() as subscriber:
+            await _serve(socket, context.hub, subscriber)
     except RemoteError as error:
         code = CLOSE_GOING_AWAY if error.code == "SHUTTING_DOWN" else CLOSE_TRY_AGAIN
         await socket.close(code, error.message)
