@@ -10,21 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, TypeAlias
 
 from consensus.certificate import Certificate
 from consensus.engine import Record, SetTimer
 from crosslink.header import ShardHeader
+from node.framing import Lane
 from node.members import Member
-
-
-class Lane(IntEnum):
-    """One TCP connection per peer and lane; frames within a lane keep their order."""
-
-    VOTES = 0
-    BULK = 1
-
 
 # --- events in ---------------------------------------------------------------------------------------------
 
