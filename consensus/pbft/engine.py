@@ -189,10 +189,10 @@ class PbftEngine:
         state = self._state
         if height <= state.window.stable:
             return
-        for slot in state.window.advance(height):
-            state.outbox.forget(slot.logged)
         if is_of_epoch(certificate, state.committee):
             state.certificate = certificate
+        for slot in state.window.advance(height):
+            state.outbox.settle(slot.logged, certificate)
         state.note_progress()
         self._resume(self._load_slots())
         self._views.adopt_carried()
@@ -219,8 +219,7 @@ class PbftEngine:
         # A complaint that is due is made at the end of every event.
 
     def _ask_for_next_view(self) -> None:
-        self._views.ask_for(self._state.target + 1)
-        self._views.proceed()
+        self._views.ask_for_next()
 
     def _complain_when_due(self) -> None:
         due_ms = self._deadlines.compute_complaint_deadline()
@@ -254,7 +253,7 @@ class PbftEngine:
         for number in [number for number in self._unread if number <= state.window.last]:
             entry = self._unread.pop(number)
             if number <= state.window.stable:
-                state.outbox.forget(entry.keys)
+                state.outbox.settle(entry.keys, state.certificate)
             else:
                 loaded.append(load_slot(state, number, entry))
         return tuple(loaded)
@@ -325,6 +324,8 @@ class PbftFactory:
         if index is None:
             raise LocalError("this key is not a member of the committee")
         log = restore_log(records, index, committee, scheme)
+        if log.stable is not None and (certificate is None or certificate.height < log.stable.height):
+            certificate = log.stable  # The chain's store lost its end; we voted there and must not again.
         return PbftEngine(committee, signer, scheme, parameters, certificate, log)
 
     def decode_message(self, data: bytes, committee: Committee) -> tuple[int, Any]:

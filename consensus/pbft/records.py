@@ -7,7 +7,8 @@ and the record of the current view is in the same group commit. A slot's records
 |-------------------------|---------------------------------------------------------|
 | ``view``                | ``CurrentView``                                         |
 | ``new-view``            | the ``NewView`` that installed it (none for view 0)     |
-| ``view-change``         | our frozen ``ViewChange`` while we wait for a new view  |
+| ``view-change``         | our last ``ViewChange``, frozen                         |
+| ``stable``              | the ``Certificate`` below which records were deleted    |
 | ``slot/<n>/proposal``   | ``Proposal`` that we sent or prepared                   |
 | ``slot/<n>/prepare``    | our ``Prepare``                                         |
 | ``slot/<n>/prepared``   | the highest-view ``PreparedProof``                      |
@@ -23,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from consensus.certificate import Certificate
 from consensus.committee import Committee
 from consensus.pbft.messages import (
     Commit,
@@ -41,6 +43,7 @@ from primitives.signing import SignatureScheme
 VIEW_KEY: Final = b"view"
 NEW_VIEW_KEY: Final = b"new-view"
 VIEW_CHANGE_KEY: Final = b"view-change"
+STABLE_KEY: Final = b"stable"
 PROPOSAL: Final = b"proposal"
 PREPARE: Final = b"prepare"
 PREPARED: Final = b"prepared"
@@ -89,6 +92,7 @@ class RestoredLog:
     current: CurrentView = field(default_factory=lambda: CurrentView(0, 0))
     new_view: NewView | None = None
     view_change: ViewChange | None = None
+    stable: Certificate | None = None
     slots: dict[int, SlotRecords] = field(default_factory=dict)
 
 
@@ -123,6 +127,8 @@ def _restore_record(log: RestoredLog, key: bytes, value: bytes, committee: Commi
             log.new_view = _decode(NewView, value, limit)
         case b"view-change":
             log.view_change = _decode(ViewChange, value, limit)
+        case b"stable":
+            log.stable = _decode(Certificate, value, limit)
         case _:
             _restore_slot_record(log, key, value, limit)
 
@@ -152,6 +158,6 @@ def _require_consistent(log: RestoredLog) -> None:
     installed = 0 if log.new_view is None else log.new_view.view
     if installed != view or target < view:
         raise LocalError(f"the vote log is in view {view} and holds the new view of {installed}")
-    asked = view if log.view_change is None else log.view_change.view
-    if asked != target:
+    asked = 0 if log.view_change is None else log.view_change.view
+    if target > view and asked != target:
         raise LocalError(f"the vote log asks for view {target} and holds a view change for {asked}")

@@ -26,18 +26,20 @@ from consensus.leader import LeaderSchedule
 from consensus.pacemaker import Pacemaker
 from consensus.pbft.backlog import Backlog
 from consensus.pbft.messages import NewView, ViewChange
-from consensus.pbft.records import compute_slot_key
+from consensus.pbft.records import STABLE_KEY, compute_slot_key
 from consensus.pbft.window import Slot, Window
+from primitives.codec import encode
 from primitives.signing import Signer
 
 
 class Outbox:
     """Collects what one event causes. Deletions wait for the next record that has to be written anyway."""
 
-    __slots__ = ("_deletions", "decided", "evidence", "persist", "send", "wishes")
+    __slots__ = ("_deletions", "_stable", "decided", "evidence", "persist", "send", "wishes")
 
     def __init__(self) -> None:
         self._deletions: dict[bytes, None] = {}
+        self._stable: Certificate | None = None
         self.persist: list[Record] = []
         self.send: list[Send] = []
         self.wishes: list[Wish] = []
@@ -55,14 +57,19 @@ class Outbox:
         slot.logged.add(key)
         self.log(key, value)
 
-    def forget(self, keys: Iterable[bytes]) -> None:
-        """Delete these some time; a stale record is harmless, so it never costs a sync of its own."""
+    def settle(self, keys: Iterable[bytes], certificate: Certificate | None) -> None:
+        """Delete the records of slots that ``certificate`` settles, some time: a stale record is harmless, so it
+        never costs a sync of its own. The certificate goes into the log in their place. The chain's store may
+        lose its last blocks in a power cut, and without any trace we would vote anew for their slots."""
         for key in sorted(keys):
             self._deletions[key] = None
+        self._stable = certificate or self._stable
 
     def flush(self, timers: tuple[SetTimer, ...]) -> Output:
         """The output, and empty again."""
         if self.persist and self._deletions:
+            if self._stable is not None:
+                self.persist.append(Record(STABLE_KEY, encode(self._stable)))
             self.persist.extend(Record(key, None) for key in self._deletions)
             self._deletions.clear()
         output = Output(

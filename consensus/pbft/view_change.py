@@ -55,6 +55,12 @@ class ViewChanger:
 
     # --- leaving a view ------------------------------------------------------------------------------------
 
+    def ask_for_next(self) -> None:
+        """Give up on the view that we are in or wait for; others may have gone further already."""
+        next_view = self.state.target + 1
+        self.ask_for(max(next_view, self._compute_view_to_join() or next_view))
+        self.proceed()
+
     def ask_for(self, view: int) -> None:
         """Stop voting and ask for ``view``, telling everything that we have prepared."""
         state = self.state
@@ -167,7 +173,6 @@ class ViewChanger:
         self.newest = {member: change for member, change in self.newest.items() if change.view > state.view}
         state.outbox.log(VIEW_KEY, encode(CurrentView(state.view, state.view)))
         state.outbox.log(NEW_VIEW_KEY, encode(new_view))
-        state.outbox.forget((VIEW_CHANGE_KEY,))
         for slot in state.window:
             slot.enter_view()
         self.adopt_carried()
