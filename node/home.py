@@ -19,6 +19,7 @@ from node.genesis import Genesis, compute_chain_id, read_genesis, write_genesis
 from node.keystore import create_devnet_key, create_key, load_seed, read_passphrase
 from node.plyvel_store import PlyvelChainStore, PlyvelVoteLog, SyncProbe
 from primitives.errors import LocalError
+from primitives.identifiers import BEACON_SHARD
 from primitives.signing import Ed25519Signer
 
 
@@ -97,6 +98,16 @@ def _identity(config: NodeConfig, chain: bytes, seed: bytes, kind: DatabaseKind)
         role=config.node.role,
         public_key=Ed25519Signer(seed).public_key,
     )
+
+
+def find_membership(genesis: Genesis, seed: bytes) -> tuple[int, int]:
+    """(shard, index) of the member whose key this is; raises ``LocalError`` where the genesis names no such key."""
+    key = Ed25519Signer(seed).public_key
+    for shard in (BEACON_SHARD, *(item.shard for item in genesis.shards)):
+        committee = genesis.committee_of(shard)
+        if key in committee:
+            return shard, committee.index(key)
+    raise LocalError(f"network {genesis.network!r} has no member with this key ({key.hex()})")
 
 
 def _check_membership(config: NodeConfig, genesis: Genesis, seed: bytes) -> None:

@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from node.durable_files import PUBLIC_FILE_MODE, replace_file
+from node.durable_files import PUBLIC_FILE_MODE, read_file, replace_file
+from primitives.errors import LocalError
 
 PROCESS_FILE_NAME: Final = "process.json"
+MAX_FILE_BYTES: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,17 @@ def write_process_file(home: Path, process: ProcessFile) -> None:
     """Replace the file atomically."""
     data = json.dumps(asdict(process), indent=1).encode() + b"\n"
     replace_file(home / PROCESS_FILE_NAME, data, PUBLIC_FILE_MODE)
+
+
+def read_process_file(home: Path) -> ProcessFile:
+    """What the node in ``home`` wrote; raises ``LocalError`` where none runs there."""
+    path = home / PROCESS_FILE_NAME
+    if not path.exists():
+        raise LocalError(f"{home}: no node runs here (there is no {PROCESS_FILE_NAME})")
+    try:
+        return ProcessFile(**json.loads(read_file(path, MAX_FILE_BYTES)))
+    except (ValueError, TypeError) as error:
+        raise LocalError(f"{path}: is no process file ({error})") from None
 
 
 def remove_process_file(home: Path) -> None:

@@ -1,0 +1,1 @@
+"""The command line of one node and of its clients."""
