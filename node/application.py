@@ -8,7 +8,7 @@ beacon alone.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from crosslink.block import BlockInput, BlockResult, Readiness
 
@@ -26,18 +26,18 @@ class Transaction(Protocol):
 
 
 class Application(Protocol):
-    """A replicated state machine under a replica."""
+    """A replicated state machine under a replica. ``verify`` and ``admit`` take what its own ``decode`` returned."""
 
     def decode(self, data: bytes) -> Transaction:
         """The transaction in ``data``; bounded; raises ``RemoteError``. A pure function of the bytes and genesis:
         everything that makes a batch invalid is found here or in ``verify``."""
         ...
 
-    def verify(self, transaction: Transaction) -> None:
+    def verify(self, transaction: Any) -> None:
         """Check its signature (about 60 µs); raises ``RemoteError``. Pure."""
         ...
 
-    def admit(self, transaction: Transaction, now_ms: int) -> None:
+    def admit(self, transaction: Any, now_ms: int) -> None:
         """Whether to take it into our mempool: reads state and wall clock, raises ``RemoteError`` with the code
         that execution would probably give (bad nonce, no funds, expired). Decides nothing else."""
         ...
