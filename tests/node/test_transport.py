@@ -86,6 +86,25 @@ async def test_a_restarted_peer_on_a_new_port_is_connected_at_once() -> None:
             assert monotonic_ms() - began_ms < 1_000
 
 
+async def test_members_that_hang_do_not_delay_one_that_answers() -> None:
+    """Members 1 to 4 are listeners that accept and say nothing; member 5 answers."""
+    async with open_network() as network:
+        first = await network.start_alone(0, size=6)
+        mute = [trio.socket.socket() for _ in range(4)]
+        for sock, member in zip(mute, MEMBERS[1:5], strict=True):
+            await sock.bind((HOST, 0))
+            sock.listen(64)
+            first.transport.set_address(member, HOST, sock.getsockname()[1])
+        await wait_until(lambda: first.statistics.refused.get("dial_timeout", 0) >= 8)
+        began_ms = monotonic_ms()
+        last = await network.start_alone(5, size=6)
+        first.transport.set_address(last.member, HOST, last.port)
+        await wait_until(lambda: last.transport.connected())
+        assert monotonic_ms() - began_ms < 900
+        for sock in mute:
+            sock.close()
+
+
 async def test_a_cancelled_sender_does_not_harm_the_connection() -> None:
     async with open_network() as network:
         first, second = await network.start_connected(2)
