@@ -126,8 +126,9 @@ class NetworkDirectory:
 
 
 def find_runs_folder(environment: Mapping[str, str]) -> Path:
-    """``$RIALTO_RUNS``, else ``runs`` below the working directory; absolute."""
-    return Path(environment.get(RUNS_VARIABLE) or RUNS_FOLDER).absolute()
+    """``$RIALTO_RUNS``, else ``runs`` below the working directory; absolute and without links, because a
+    process is recognised by the home that its command line names."""
+    return Path(environment.get(RUNS_VARIABLE) or RUNS_FOLDER).resolve()
 
 
 def validate_name(name: str) -> str:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,8 +88,18 @@ class Topology:
     parameters: ProtocolParameters = field(default_factory=ProtocolParameters)
     node: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    @classmethod
+    def default(cls) -> Topology:
+        """Two shards of four, a beacon of four."""
+        return build_topology()
+
+    def with_seed(self, seed: int | None) -> Topology:
+        """The same, of other keys."""
+        return replace(self, seed=seed)
+
     @property
     def processes(self) -> int:
+        """Validators of all committees: one process each."""
         return self.beacon.validators + sum(shard.validators for shard in self.shards)
 
 

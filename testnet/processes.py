@@ -1,0 +1,187 @@
+"""Processes of members: starting them, finding them again, signalling them.
+
+A process is recognised by its command line, which names its home, and by its start time; a pid alone may be
+somebody else's by now and is never signalled. Each runs in a session of its own, so a terminal's Ctrl-C reaches the
+supervisor only. What does not live here: which of them should run (``testnet.supervisor``).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+import trio
+
+from node.durable_files import PRIVATE_FILE_MODE
+from node.process_file import PROCESS_FILE_NAME, ProcessFile
+from primitives.errors import LocalError
+from testnet.directory import read_json
+
+NODE_COMMAND: Final = (sys.executable, "-m", "testnet.cli", "node", "start")
+HOME_OPTION: Final = "--home"
+OUTPUT_FILE: Final = "output.log"
+PREVIOUS_OUTPUT_FILE: Final = "output.previous.log"
+POLL_S: Final = 0.05
+START_TIME_SLACK_MS: Final = 2_000
+"""A process starts before it writes when it did; the kernel's clock for start times ticks coarsely."""
+MAX_OUTPUT_TAIL_BYTES: Final = 64 << 10
+_VARIABLE_PREFIX: Final = "RIALTO_"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningProcess:
+    """A living member: what it told the world when it had bound its ports, and whether it is stopped (paused)."""
+
+    file: ProcessFile
+    paused: bool
+
+    @property
+    def pid(self) -> int:
+        return self.file.pid
+
+
+# --- finding -----------------------------------------------------------------------------------------------
+
+
+def find_process(home: Path) -> RunningProcess | None:
+    """The living process that wrote ``process.json`` in ``home``; ``None`` where it is dead or not there yet."""
+    file = read_process_file(home)
+    if file is None or not is_process_of(file.pid, home):
+        return None
+    try:
+        process = psutil.Process(file.pid)
+        if process.create_time() * 1_000 > file.started_ms + START_TIME_SLACK_MS:
+            return None
+        return RunningProcess(file, paused=process.status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return None
+
+
+def read_process_file(home: Path) -> ProcessFile | None:
+    """What ``process.json`` says, dead or alive; ``None`` where there is none, or half of one."""
+    try:
+        return ProcessFile(**read_json(home / PROCESS_FILE_NAME))
+    except (LocalError, TypeError):
+        return None
+
+
+def is_process_of(pid: int, home: Path) -> bool:
+    """Whether ``pid`` lives and its command line names ``home``."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and _home_of(process.cmdline()) == str(home)
+    except psutil.Error:
+        return False
+
+
+def scan_processes(homes: Iterable[Path]) -> dict[Path, int]:
+    """home → pid of the living processes of these homes, also those that have not bound anything yet.
+
+    Reads the command line of every process of this machine: for starting and stopping, not for polling.
+    """
+    wanted = {str(home): home for home in homes}
+    found: dict[Path, int] = {}
+    for process in psutil.process_iter(["cmdline", "status"]):
+        home = wanted.get(_home_of(process.info["cmdline"] or ()) or "")
+        if home is not None and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found[home] = process.pid
+    return found
+
+
+def _home_of(arguments: Sequence[str]) -> str | None:
+    for option, value in zip(arguments, arguments[1:], strict=False):
+        if option == HOME_OPTION:
+            return value
+    return None
+
+
+# --- signalling --------------------------------------------------------------------------------------------
+
+
+def signal_process(pid: int, home: Path, number: signal.Signals) -> bool:
+    """Send a signal to the member's process group; false where the process is gone (or somebody else's)."""
+    if not is_process_of(pid, home):
+        return False
+    try:
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def stop_processes(pids: Mapping[Path, int], grace_s: float) -> list[Path]:
+    """Ask the processes to end, wait ``grace_s``, kill the rest. Returns the homes of those that were killed."""
+    for home, pid in pids.items():
+        signal_process(pid, home, signal.SIGTERM)
+        # A stopped process sees nothing but this signal; the other one is waiting for it then.
+        signal_process(pid, home, signal.SIGCONT)
+    remaining = await wait_gone(pids, grace_s)
+    for home in remaining:
+        signal_process(pids[home], home, signal.SIGKILL)
+    stuck = await wait_gone({home: pids[home] for home in remaining}, grace_s)
+    if stuck:
+        raise LocalError(f"processes {sorted(pids[home] for home in stuck)} cannot be killed")
+    return remaining
+
+
+async def wait_gone(pids: Mapping[Path, int], timeout_s: float, poll_s: float = POLL_S) -> list[Path]:
+    """Wait until none of the processes lives; returns the homes of those that still do when the time is up."""
+    remaining = [home for home, pid in pids.items() if is_process_of(pid, home)]
+    with trio.move_on_after(timeout_s):
+        while remaining:
+            await trio.sleep(poll_s)
+            remaining = [home for home in remaining if is_process_of(pids[home], home)]
+    return remaining
+
+
+# --- starting ----------------------------------------------------------------------------------------------
+
+
+async def spawn_member(home: Path, command: Sequence[str], environment: Mapping[str, str]) -> trio.Process:
+    """Start the member in a session of its own, its output in ``output.log``; raises ``LocalError``."""
+    output = home / OUTPUT_FILE
+    try:
+        if output.exists() and output.stat().st_size:
+            output.replace(home / PREVIOUS_OUTPUT_FILE)
+        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE_MODE)
+        try:
+            return await trio.lowlevel.open_process(
+                [*command, HOME_OPTION, str(home)],
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                cwd=home,
+                env=build_environment(environment),
+                start_new_session=True,
+            )
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise LocalError(f"cannot start {home.name}: {error.strerror or error}") from error
+
+
+def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of members: without our own variables, which would give all the same port or passphrase."""
+    return {name: value for name, value in environment.items() if not name.startswith(_VARIABLE_PREFIX)}
+
+
+def read_last_words(home: Path) -> str:
+    """The last line that a process wrote to standard error before it ended."""
+    try:
+        with (home / OUTPUT_FILE).open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - MAX_OUTPUT_TAIL_BYTES))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1].strip() if lines else "it said nothing"
