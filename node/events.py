@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from consensus.certificate import Certificate
 from consensus.engine import Record, SetTimer
 from crosslink.header import ShardHeader
-from node.framing import Lane
+from node.framing import Lane as Lane
 from node.members import Member
 
 # --- events in ---------------------------------------------------------------------------------------------
