@@ -67,11 +67,13 @@ class ResultCode(IntEnum):
     SAME_SUBACCOUNT = 233
     RECIPIENT_LIMIT = 234
     UNKNOWN_SHARD = 240
-    SHARD_STALLED = 241
-    SHARD_FROZEN = 242
+    DESTINATION_STALLED = 241
+    DESTINATION_FROZEN = 242
     WINDOW_FULL = 243
     BAD_DEADLINE = 244
     INSOLVENT = 245
+    ACCOUNT_WINDOW_FULL = 246
+    OUTBOX_FULL = 247
 
     NOT_REPORTER = 260
     OBSERVED_AHEAD = 261
@@ -115,7 +117,7 @@ EXPLANATIONS: Final[dict[ResultCode, str]] = {
     ResultCode.PLACE_NONCE_TOO_LOW: "A cancel-all forbids places with nonces this low; place with a new nonce.",
     ResultCode.WOULD_MATCH: "The post-only order would have matched; move its price away from the other side.",
     ResultCode.NOT_FILLED: "The fill-or-kill order could not be filled whole and was undone; lower its size.",
-    ResultCode.NOT_REDUCING: "A reduce-only order must close an open position beyond those that rest; correct side or size.",
+    ResultCode.NOT_REDUCING: "A reduce-only order must close an open position further; correct its side or size.",
     ResultCode.ORDER_EXPIRED: "The order's expiry is not after the block's time; set a later one.",
     ResultCode.MARGIN: "Equity does not cover the initial margin; deposit, reduce the size or close positions.",
     ResultCode.ALREADY_FILLED: "The new total size is not above what is filled already; cancel the order instead.",
@@ -126,9 +128,11 @@ EXPLANATIONS: Final[dict[ResultCode, str]] = {
     ResultCode.SAME_SUBACCOUNT: "Source and destination are the same; name another subaccount.",
     ResultCode.RECIPIENT_LIMIT: "The recipient cannot take the amount; send less or name another recipient.",
     ResultCode.UNKNOWN_SHARD: "The network has no such shard, or it is this one; name another destination.",
-    ResultCode.SHARD_STALLED: "The destination shard has stalled; try again when it follows the beacon.",
-    ResultCode.SHARD_FROZEN: "The destination shard is frozen; choose another one.",
+    ResultCode.DESTINATION_STALLED: "The destination shard has stalled; try again when it follows the beacon.",
+    ResultCode.DESTINATION_FROZEN: "The destination shard is frozen; choose another one.",
     ResultCode.WINDOW_FULL: "Too many transfers to that shard are open; try again shortly.",
+    ResultCode.ACCOUNT_WINDOW_FULL: "The account has too many open transfers to that shard; try again shortly.",
+    ResultCode.OUTBOX_FULL: "This block has sent all the messages that it may; send it again with a new nonce.",
     ResultCode.BAD_DEADLINE: "The deadline is not within the allowed beacon heights from now; choose another.",
     ResultCode.INSOLVENT: "Bad debt exceeds the insurance fund, so nothing leaves this shard; try again later.",
     ResultCode.NOT_REPORTER: "The account is no oracle reporter of this shard; only genesis names them.",

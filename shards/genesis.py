@@ -129,7 +129,6 @@ class ShardParameters(Parameters, frozen=True):
     accounts: tuple[GenesisAccount, ...] = ()
     faucet: str | None = None
     min_transfer: Positive = 10_000
-    state_buckets: Positive = 16_384
 
 
 def parse_shard_parameters(source: Mapping[str, Any]) -> ShardParameters:

@@ -7,6 +7,7 @@ receipt of a block with events of its own (liquidations, expiries, funding) is t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from primitives.codec import Digest, Unsigned, Wire, decode, encode
@@ -31,7 +32,7 @@ class Receipt(Wire, frozen=True):
 
 
 def encode_receipt(
-    transaction: bytes, position: int, code: int, action_codes: list[int], fee: int, events: list[EventTuple]
+    transaction: bytes, position: int, code: int, action_codes: Sequence[int], fee: int, events: list[EventTuple]
 ) -> bytes:
     """The canonical bytes of the ``Receipt`` with these fields, without building it."""
     return encode((transaction, position, code, action_codes, fee, events))

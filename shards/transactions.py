@@ -17,6 +17,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from crosslink.messages import Purpose
 from primitives.codec import Digest, Unsigned, Wire, decode, encode
 from primitives.hashing import hash_tagged
 from primitives.identifiers import ADDRESS_BYTES, compute_address
@@ -71,13 +72,6 @@ class Mode(IntEnum):
 
     ATOMIC = 0
     BEST_EFFORT = 1
-
-
-class Purpose(IntEnum):
-    """What a cross-shard credit is for; top-ups have a share of the window to themselves."""
-
-    TRANSFER = 0
-    TOP_UP = 1
 
 
 class Place(Wire, frozen=True, tag=1):
@@ -191,20 +185,53 @@ class Envelope(Wire, frozen=True, tag=1):
     signature: Signature
 
 
+class Stage(IntEnum):
+    """In which of a block's three passes a transaction runs; a batch runs whole in that of its latest action."""
+
+    CANCELS = 0
+    POST_ONLY = 1
+    REST = 2
+
+
 class SignedTransaction:
     """A decoded envelope with what every stage asks of it: id, sender, size, and whether it only cancels."""
 
-    __slots__ = ("envelope", "id", "is_pure_cancel", "is_report", "priority", "sender", "size_bytes")
+    __slots__ = (
+        "envelope",
+        "has_amend",
+        "id",
+        "is_pure_cancel",
+        "is_report",
+        "priority",
+        "sender",
+        "size_bytes",
+        "stage",
+    )
 
     def __init__(self, envelope: Envelope, identity: bytes, size_bytes: int) -> None:
         self.envelope = envelope
         self.id = identity
         self.sender = envelope.account
         self.size_bytes = size_bytes
-        kinds = {type(action) for action in envelope.actions}
-        self.is_report = kinds == {OracleReport}
-        self.is_pure_cancel = kinds <= {Cancel, CancelAll}
-        self.priority = self.is_pure_cancel or self.is_report
+        stage = Stage.CANCELS
+        only_cancels, has_amend = True, False
+        for action in envelope.actions:
+            kind = type(action)
+            if kind is Cancel or kind is CancelAll:
+                continue
+            only_cancels = False
+            if kind is Amend:
+                has_amend = True
+            elif isinstance(action, Place) and action.kind >= OrderKind.POST_ONLY:
+                stage = max(stage, Stage.POST_ONLY)
+            else:
+                stage = Stage.REST
+        self.stage = stage
+        """The least stage in which it may run; amends can raise it, by what they find in the block's state."""
+        self.has_amend = has_amend
+        self.is_pure_cancel = only_cancels
+        self.is_report = type(envelope.actions[0]) is OracleReport
+        self.priority = only_cancels or self.is_report
 
 
 def decode_transaction(data: bytes, chain: bytes, shard: int) -> SignedTransaction:
