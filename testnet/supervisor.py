@@ -36,6 +36,7 @@ from node.process_file import PROCESS_FILE_NAME, ProcessFile
 from primitives.errors import LocalError
 from testnet.control_client import request_control
 from testnet.directory import MemberEntry, Network, NetworkDirectory, write_network
+from testnet.failures import find_expected_error
 from testnet.faults import (
     DEFAULT_LEASE_S,
     expand_members,
@@ -153,9 +154,12 @@ class Supervisor:
                         await self._asked_to_stop.wait()
                 if outcome is FAILED:
                     raise LocalError(reason)
-            except* LocalError as group:
-                outcome, reason = FAILED, str(_first_leaf(group))
-                raise LocalError(reason) from None
+            except BaseExceptionGroup as group:
+                expected = find_expected_error(group)
+                outcome, reason = FAILED, str(expected or repr(group))
+                if expected is not None:
+                    raise expected from None
+                raise
             finally:
                 with trio.CancelScope(shield=True):
                     if outcome is STOPPED:
@@ -417,10 +421,3 @@ def _read_names(request: Mapping[str, Any]) -> list[str]:
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise LocalError("members: must be a list of names")
     return names
-
-
-def _first_leaf(group: BaseExceptionGroup[LocalError]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -1,0 +1,68 @@
+"""Small networks for the tests of the testnet tool: made in a moment, run by stand-ins for nodes."""
+
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from testnet.directory import MemberEntry, NetworkDirectory, read_network
+from testnet.progress import Progress, SilentProgress
+from testnet.provision import create_network
+from testnet.supervisor import Supervisor
+from testnet.topology import BeaconTopology, ShardTopology, Topology
+
+STUB_COMMAND = (sys.executable, "-S", str(Path(__file__).with_name("stub_member.py")))
+DEADLINE_S = 10.0
+ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
+
+
+def build_small_topology(shards: int = 1, validators: int = 2) -> Topology:
+    """One beacon member, one test account a shard."""
+    shard = ShardTopology(markets=("BTCUSDT",), validators=validators, accounts=1)
+    return Topology(shards=(shard,) * shards, beacon=BeaconTopology(validators=1), seed=7)
+
+
+def create_small_network(root: Path, name: str = "small", shards: int = 1, validators: int = 2) -> NetworkDirectory:
+    directory = NetworkDirectory(root.resolve() / name)
+    create_network(directory, build_small_topology(shards, validators), SilentProgress())
+    return directory
+
+
+async def wait_at_once(
+    members: Sequence[MemberEntry], progress: Progress, timeout_s: float, has_failed: Callable[[], str | None]
+) -> None:
+    """Stand-ins are ready when they have bound their ports."""
+    await trio.lowlevel.checkpoint()
+
+
+def build_supervisor(directory: NetworkDirectory) -> Supervisor:
+    return Supervisor(read_network(directory), ENVIRONMENT, SilentProgress(), STUB_COMMAND, wait_at_once)
+
+
+@asynccontextmanager
+async def running(directory: NetworkDirectory) -> AsyncIterator[Supervisor]:
+    supervisor = build_supervisor(directory)
+    with trio.fail_after(3 * DEADLINE_S):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(supervisor.run)
+            yield supervisor
+            supervisor.stop()
+
+
+async def wait_until(holds: Callable[[], Any]) -> None:
+    with trio.fail_after(DEADLINE_S):
+        while True:
+            if holds():
+                return
+            await trio.sleep(0.01)
+
+
+def read_told(home: Path, operation: str) -> list[dict[str, Any]]:
+    """What the stand-in was told through its control socket."""
+    path = home / "told.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [body for body in map(json.loads, lines) if body["op"] == operation]
