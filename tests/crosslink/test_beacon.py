@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -277,6 +278,7 @@ def make_verdict(sequence: int = 0, amount: int = 100, verdict: Verdict = Verdic
         ((make_verdict(sequence=1),), "SEQUENCE_GAP"),
         ((make_verdict(), make_verdict(1)), "UNSOLICITED_VERDICT"),
         ((make_verdict(amount=101),), "UNSOLICITED_VERDICT"),
+        ((make_verdict(amount=50), make_verdict(1, amount=50)), "UNSOLICITED_VERDICT"),
     ],
 )
 def test_verdicts_without_a_registered_lock_are_refused(leaves: tuple[bytes, ...], code: str) -> None:
@@ -285,6 +287,50 @@ def test_verdicts_without_a_registered_lock_are_refused(leaves: tuple[bytes, ...
     forge(network.shards[1], 2, leaves=leaves)
     data = network.submit(1)
     assert data is not None and network.beacon.make_block([data]).codes == (code,)
+
+
+def make_lock(sequence: int) -> bytes:
+    lock = TransferLock(CHAIN, 0, 1, sequence, address(1), 0, address(2), 0, USD, 100, 30, Purpose.TRANSFER)
+    return encode_message(lock)
+
+
+def test_locks_leave_no_gap_and_never_exceed_the_window() -> None:
+    window = PARAMETERS.channel_window
+    for first, count, code in ((2, 1, "SEQUENCE_GAP"), (0, 1, "SEQUENCE_GAP"), (1, window, "WINDOW_EXCEEDED")):
+        network = open_network()
+        network.shards[0].make_block()
+        forge(network.shards[0], 2, leaves=tuple(make_lock(first + n) for n in range(count)))
+        data = network.submit(0)
+        assert data is not None and network.beacon.make_block([data]).codes == (code,)
+
+
+def test_neither_reference_nor_cursor_nor_time_leaps_or_falls_between_submissions_or_inside_one() -> None:
+    narrow = replace(PARAMETERS, beacon_ref_step_blocks=3)
+    for change in (
+        {"beacon_ref": 9},
+        {"inbox_cursor": InboxCursor(0, 0, 0)},
+        {"timestamp_ms": 1_050},
+    ):
+        for inside in (False, True):
+            network = ToyNetwork(2, narrow)
+            for _ in range(9):
+                network.beacon.make_block()
+            network.push(0)
+            network.shards[0].make_block()
+            if not inside:
+                network.beacon.make_block([network.shards[0].build_submission(1)])
+            network.shards[0].make_block()
+            if "beacon_ref" in change:
+                known = network.shards[0].follower.hash_at(9)
+                assert known is not None
+                change = {"beacon_ref": BeaconRef(9, known)}
+            forge(network.shards[0], 2, **change)
+            data = network.submit(0)
+            assert data is not None
+            if inside:
+                assert refuse(network.beacon, data) == "MALFORMED"
+            else:
+                assert network.beacon.make_block([data]).codes == ("BAD_REFERENCE",)
 
 
 def change_summary(shard: ToyShard, *, asset: dict[str, int], amounts: dict[str, int]) -> None:

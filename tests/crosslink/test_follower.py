@@ -9,7 +9,7 @@ from crosslink.bundle import BeaconBlock, collect_deliveries, decode_bundle, enc
 from crosslink.follower import RETAINED_BLOCKS, BeaconFollower, FollowResult, block_key
 from crosslink.header import InboxCursor, compute_header_hash
 from crosslink.inbox import WHOLE_BLOCK
-from crosslink.records import Registration
+from crosslink.records import Registration, decode_record
 from crosslink.tips import UNREGISTERED
 from primitives.codec import encode
 from primitives.errors import LocalError, RemoteError
@@ -93,6 +93,11 @@ def test_bodies_that_the_header_does_not_commit_to_are_the_senders_fault() -> No
     assert refuse(follower, change(good, deliveries=block.deliveries[::-1])) == "BAD_BODY"
     assert refuse(follower, change(good, deliveries=(*block.deliveries, (b"x",)))) == "BAD_BODY"
     assert refuse(follower, network.beacon.bundle(1, 2)) == "BAD_BODY", "another shard's bundle"
+    second = decode_record(block.records[1])
+    assert isinstance(second, Registration) and not second.deliveries
+    other_tip = encode(msgspec.structs.replace(second, tip_hash=hash_tagged(b"other tip")))
+    lie = (block.records[0], other_tip, *block.records[2:])
+    assert refuse(follower, change(good, records=lie)) == "BAD_BODY", "a tip that nobody registered"
     assert follower.accept(good) is FollowResult.ADVANCED and follower.stopped is None
 
 

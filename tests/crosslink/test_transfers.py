@@ -207,6 +207,19 @@ def test_a_poison_message_changes_nothing_and_stops_nothing(message: TransferLoc
     assert machine.outbox == () and ledger.cash == before and not ledger.pending
 
 
+def test_verdicts_settle_in_order_or_not_at_all() -> None:
+    network = ToyNetwork(2)
+    a = network.shards[0]
+    network.step({0: [request(1), request(1)]})
+    a.machine.begin_block(2, 1, a.follower.view_at(1))
+    verdicts = [
+        TransferVerdict(CHAIN, 1, 0, n, compute_xid(CHAIN, 0, 1, n), Verdict.EXPIRED, RejectReason.NONE, USD, 100)
+        for n in range(2)
+    ]
+    assert a.machine.consume(verdicts[1]) is None
+    assert a.machine.consume(verdicts[0]) is not None and a.machine.consume(verdicts[1]) is not None
+
+
 def test_a_replayed_lock_or_verdict_changes_nothing() -> None:
     network = ToyNetwork(2)
     network.step({0: [request(1)]})
