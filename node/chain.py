@@ -232,6 +232,10 @@ class Chain:
         """Every record of the beacon follower, in key order."""
         return self._scan_stripped(_FOLLOWER)
 
+    def get_follower_record(self, key: bytes) -> bytes | None:
+        """One record of the beacon follower, such as a followed block's bundle."""
+        return self._store.get(_FOLLOWER + key)
+
     def evidence(self) -> Sequence[StoredEvidence]:
         """Everything kept against members, oldest first."""
         found = self._store.scan(_EVIDENCE, _after(_EVIDENCE))

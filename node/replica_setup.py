@@ -8,15 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from consensus.committee import Committee
 from consensus.engine import EngineFactory, EngineParameters
+from crosslink.bundle import BlockDeliveries
 from crosslink.follower import BeaconFollower
 from node.application import Application
 from node.store import Store
 from primitives.parameters import ProtocolParameters
 from primitives.signing import SignatureScheme, Signer
+
+
+class DeliverySource(Protocol):
+    """What ``crosslink.beacon.BeaconApplication`` keeps for bundles."""
+
+    def recent_deliveries(self, height: int) -> BlockDeliveries | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +37,11 @@ class FollowsBeacon:
 
 @dataclass(frozen=True, slots=True)
 class ServesShards:
-    """A beacon's replica: it pushes certified blocks to the members of ``shards`` and takes their submissions."""
+    """A beacon's replica: it pushes certified blocks to the members of ``shards`` and takes their submissions.
+    ``deliveries`` is its application."""
 
     shards: tuple[Committee, ...]
+    deliveries: DeliverySource
 
 
 @dataclass(frozen=True, slots=True)

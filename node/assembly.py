@@ -1,0 +1,370 @@
+"""Putting a replica together: reading store and vote log, checking that they belong together, building components.
+
+Every component is given what it needs here and nowhere else; the replica gets them whole. Recovery in order:
+identity of store and log; state loaded and its root compared with the tip's header; the log's pins back into pool
+and tasks; the engine from its own records; what was executed or attested but not certified, to be attested again.
+
+What does not live here: behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+from consensus.certificate import Certificate
+from consensus.engine import NULL_PAYLOAD, Engine, Record
+from crosslink.header import ShardHeader, compute_header_hash
+from node.application import Application
+from node.attestations import AttestationPool
+from node.batch_receiver import BatchReceiver
+from node.batches import BatchPool, HeldBatch
+from node.beacon_follow import FollowingLink
+from node.beacon_link import BeaconLink, NoBeacon
+from node.beacon_serve import ServingLink
+from node.catch_up import CatchUp
+from node.certification import Certifier
+from node.chain import FORMAT_VERSION as CHAIN_FORMAT
+from node.chain import Chain, ChainIdentity, build_genesis_records, header_hash_at, validate_tip
+from node.dissemination import BatchMaker, CensorshipClock
+from node.engine_driver import EngineDriver
+from node.events import StoreWrite, TransactionsSubmitted
+from node.evidence import EvidenceLocker
+from node.executor import ExecutedBlock, Executor
+from node.members import Member
+from node.mempool import Mempool
+from node.obtaining import Obtaining
+from node.payload import decode_payload
+from node.peers import Peers
+from node.proposer import Proposer
+from node.range_server import ServingBudget
+from node.replica_setup import FollowsBeacon, ReplicaLimits, ReplicaSetup, ServesShards, StandsAlone
+from node.submitter import Submitter
+from node.verification import VerificationQueue
+from node.vote_records import Pins, RecoveredLog, build_identity_record, read_vote_log
+from primitives.codec import encode
+from primitives.errors import LocalError, RemoteError
+from primitives.parameters import ProtocolParameters
+
+
+class SubmissionTickets:
+    """Submissions of shard members wait in the same queue as those of clients, under tickets below zero."""
+
+    def __init__(self, verification: VerificationQueue) -> None:
+        self._verification = verification
+        self._numbers = count(-1, -1)
+        self._submitters: dict[int, Member] = {}
+
+    def submit(self, member: Member, data: bytes) -> None:
+        """Queue it; raises ``RemoteError`` where the queue is full."""
+        ticket = next(self._numbers)
+        if self._verification.add_submission(TransactionsSubmitted(ticket, (data,))) is not None:
+            raise RemoteError("BUSY", "too many submissions wait")
+        self._submitters[ticket] = member
+
+    def finish(self, ticket: int) -> Member | None:
+        """Whose submission this was; ``None`` for a client's."""
+        return self._submitters.pop(ticket, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """One replica's parts. ``first_…`` are part of the effects of ``Start``; ``recovered_decisions`` are (height,
+    payload digest) that we executed before a crash and that the store lost."""
+
+    application: Application
+    attestations: AttestationPool
+    budget: ServingBudget
+    catch_up: CatchUp
+    censorship: CensorshipClock
+    certifier: Certifier
+    chain: Chain
+    driver: EngineDriver
+    evidence: EvidenceLocker
+    executor: Executor
+    limits: ReplicaLimits
+    link: BeaconLink
+    maker: BatchMaker
+    mempool: Mempool
+    obtaining: Obtaining
+    parameters: ProtocolParameters
+    peers: Peers
+    pins: Pins
+    pool: BatchPool
+    proposer: Proposer
+    receiver: BatchReceiver
+    submissions: SubmissionTickets
+    verification: VerificationQueue
+    wall: Callable[[], int]
+    first_records: tuple[Record, ...]
+    first_writes: tuple[StoreWrite, ...]
+    recovered_decisions: tuple[tuple[int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Recovered:
+    """What store and log hold, read and compared."""
+
+    chain: Chain
+    log: RecoveredLog
+    identity: ChainIdentity
+    tip: ShardHeader | None
+    certificate: Certificate | None
+    is_new_store: bool
+    genesis_records: tuple[tuple[bytes, bytes], ...]
+
+
+def build_components(setup: ReplicaSetup) -> Components:
+    """See ``node.replica.open_replica``."""
+    committee, parameters, limits = setup.committee, setup.parameters, setup.limits
+    index = committee.index_of(setup.signer.public_key)
+    if index is None:
+        raise LocalError("this key is not a member of the committee")
+    recovered = _recover(setup)
+    chain, log = recovered.chain, recovered.log
+    certified_height = 0 if recovered.certificate is None else recovered.certificate.height
+    peers, pins, budget = Peers(committee, index), Pins(log), ServingBudget()
+    mempool, pool = Mempool(limits), BatchPool(committee.size)
+    verification = VerificationQueue(
+        setup.application, mempool, limits, setup.wall, lambda identifier: _find_executed(chain, identifier)
+    )
+    receiver = BatchReceiver(committee, setup.scheme, setup.application, pool, chain, verification, parameters)
+    submissions = SubmissionTickets(verification)
+    link = _build_link(setup, chain, peers, budget, submissions, certified_height)
+    executor = Executor(
+        committee,
+        setup.application,
+        link,
+        parameters,
+        limits,
+        pins,
+        log.attested,
+        recovered.tip,
+        setup.genesis_hash,
+        setup.genesis_time_ms,
+    )
+    obtaining = Obtaining(
+        committee,
+        index,
+        pool,
+        link,
+        parameters,
+        limits,
+        setup.wall,
+        receiver.take_inline,
+        receiver.recall,
+        verification.add_urgent,
+    )
+    maker = BatchMaker(
+        committee, setup.signer, index, mempool, pool, parameters, limits, first_sequence=setup.wall()
+    )
+    attestations = AttestationPool(committee, setup.scheme, setup.engine_parameters.window_slots, certified_height)
+    for _, certificate in sorted(log.certificates.items()):
+        attestations.add_certificate(certificate)
+    certifier = Certifier(
+        committee,
+        setup.signer,
+        attestations,
+        peers,
+        pins,
+        recovered.certificate,
+        setup.genesis_hash,
+        _read_uncertified(chain, certified_height, executor.height),
+    )
+    decisions = _restore_pins(recovered, pins, pool, receiver, obtaining)
+    identity_bytes = encode(recovered.identity)
+    return Components(
+        application=setup.application,
+        attestations=attestations,
+        budget=budget,
+        catch_up=CatchUp(committee, index, setup.scheme, setup.engine_parameters.window_slots, limits),
+        censorship=CensorshipClock(pool, committee.size, limits),
+        certifier=certifier,
+        chain=chain,
+        driver=EngineDriver(_build_engine(setup, recovered), setup.engine, committee, setup.scheme, peers),
+        evidence=EvidenceLocker(chain.evidence()),
+        executor=executor,
+        limits=limits,
+        link=link,
+        maker=maker,
+        mempool=mempool,
+        obtaining=obtaining,
+        parameters=parameters,
+        peers=peers,
+        pins=pins,
+        pool=pool,
+        proposer=Proposer(committee, maker, pool, link, parameters, _compute_gap_ms(setup), setup.wall),
+        receiver=receiver,
+        submissions=submissions,
+        verification=verification,
+        wall=setup.wall,
+        first_records=() if log.identity is not None else (build_identity_record(identity_bytes),),
+        first_writes=_build_first_writes(recovered),
+        recovered_decisions=decisions,
+    )
+
+
+# --- store and log -----------------------------------------------------------------------------------------
+
+
+def _recover(setup: ReplicaSetup) -> _Recovered:
+    chain = Chain(setup.store)
+    log = read_vote_log(setup.vote_log)
+    genesis_records = tuple(setup.application.genesis_records())
+    genesis_root = setup.application.load(genesis_records)
+    committee = setup.committee
+    identity = ChainIdentity(CHAIN_FORMAT, committee.chain, committee.shard, genesis_root)
+    stored = chain.identity()
+    if stored is not None:
+        _validate_identity(stored, identity)
+    if log.identity is not None and log.identity != encode(identity):
+        raise LocalError("the vote log belongs to another chain or shard: this is not its genesis")
+    tip_height = chain.tip_height()
+    if log.identity is None and (tip_height or log.engine or log.attested):
+        raise LocalError(
+            "the vote log is missing but the chain has blocks: this member might contradict its own votes; "
+            "restore the log, or let the member return under a new key"
+        )
+    if log.highest_executed < tip_height:
+        raise LocalError(
+            f"the vote log ends at height {log.highest_executed}, the chain at {tip_height}: the log is an old "
+            "copy and this member might contradict its own votes"
+        )
+    tip = validate_tip(chain, tip_height) if tip_height else None
+    if tip is not None:
+        root = setup.application.load(chain.state_records())
+        if root != tip.state_root:
+            raise LocalError(f"the stored state is not that of block {tip_height}: the database is damaged")
+    if isinstance(setup.role, FollowsBeacon):
+        setup.role.follower.load(chain.follower_records())
+    certified = chain.certified_height()
+    certificate = chain.get_certificate(certified) if certified else None
+    if certified and (certificate is None or certified > tip_height):
+        raise LocalError(f"the chain store lacks the certificate of height {certified}: it is damaged")
+    if certificate is not None and certificate.header_hash != header_hash_at(chain, certified, setup.genesis_hash):
+        raise LocalError(f"the stored certificate of height {certified} is of another header")
+    return _Recovered(chain, log, identity, tip, certificate, stored is None, genesis_records)
+
+
+def _validate_identity(stored: ChainIdentity, expected: ChainIdentity) -> None:
+    if stored.format_version != expected.format_version:
+        raise LocalError(
+            f"the database has format {stored.format_version}, this version reads {expected.format_version}"
+        )
+    if stored != expected:
+        raise LocalError("the database belongs to another chain or shard: this is not its genesis")
+
+
+def _build_first_writes(recovered: _Recovered) -> tuple[StoreWrite, ...]:
+    if not recovered.is_new_store:
+        return ()
+    records = build_genesis_records(recovered.identity, recovered.genesis_records)
+    return (StoreWrite(tuple(records), sync=True),)
+
+
+def _read_uncertified(chain: Chain, certified: int, executed: int) -> tuple[ExecutedBlock, ...]:
+    """Executed blocks whose certificate had not come; their events are gone, their receipts are not."""
+    blocks = []
+    for height in range(certified + 1, executed + 1):
+        header = validate_tip(chain, height)
+        summary = chain.get_summary(height) or b""
+        blocks.append(
+            ExecutedBlock(
+                header,
+                compute_header_hash(header),
+                chain.get_receipts(height),
+                (),
+                chain.get_outbox(height),
+                summary,
+            )
+        )
+    return tuple(blocks)
+
+
+def _restore_pins(
+    recovered: _Recovered, pins: Pins, pool: BatchPool, receiver: BatchReceiver, obtaining: Obtaining
+) -> tuple[tuple[int, bytes], ...]:
+    """Pinned payloads and bodies come back; those of heights that we attested are decided, in order of height."""
+    log, chain = recovered.log, recovered.chain
+    tip_height = 0 if recovered.tip is None else recovered.tip.height
+    restored: dict[bytes, HeldBatch] = {}
+    for digest, frame in log.bodies.items():
+        batch = restored[digest] = receiver.restore(digest, frame, 0)
+        if chain.get_body(digest) is None:
+            pool.hold(batch)
+    for pinned in log.payloads:
+        batches = _name_batches(pinned.payload, restored)
+        pins.pin(pinned.slot, pinned.digest, pinned.payload, batches)
+        if pinned.slot > tip_height:
+            obtaining.adopt(pinned.slot, pinned.digest, pinned.payload, batches, 0)
+    return tuple(
+        (height, header.payload_digest) for height, header in sorted(log.attested.items()) if height > tip_height
+    )
+
+
+def _name_batches(payload: bytes, restored: dict[bytes, HeldBatch]) -> list[HeldBatch]:
+    if payload == NULL_PAYLOAD:
+        return []
+    try:
+        return [restored[reference.digest] for reference in decode_payload(payload).batches]
+    except (RemoteError, KeyError) as error:
+        raise LocalError(f"the vote log holds a payload without its bodies: {error}") from None
+
+
+def _find_executed(chain: Chain, identifier: bytes) -> int | None:
+    found = chain.find_transaction(identifier)
+    return None if found is None else found[0]
+
+
+# --- components by role ------------------------------------------------------------------------------------
+
+
+def _build_engine(setup: ReplicaSetup, recovered: _Recovered) -> Engine:
+    if not recovered.log.engine:
+        return setup.engine.create(
+            setup.committee, setup.signer, setup.scheme, setup.engine_parameters, recovered.certificate
+        )
+    return setup.engine.restore(
+        setup.committee,
+        setup.signer,
+        setup.scheme,
+        setup.engine_parameters,
+        recovered.certificate,
+        recovered.log.engine,
+    )
+
+
+def _build_link(
+    setup: ReplicaSetup,
+    chain: Chain,
+    peers: Peers,
+    budget: ServingBudget,
+    submissions: SubmissionTickets,
+    certified_height: int,
+) -> BeaconLink:
+    committee, parameters = setup.committee, setup.parameters
+    match setup.role:
+        case FollowsBeacon(follower=follower, beacon=beacon):
+            submitter = Submitter(chain, peers.own_index, committee.size, parameters, certified_height)
+            return FollowingLink(follower, beacon, committee.shard, chain, peers, submitter, budget)
+        case ServesShards(shards=shards, deliveries=deliveries):
+            return ServingLink(
+                shards,
+                deliveries,
+                chain,
+                peers.own_index,
+                committee.size,
+                parameters,
+                budget,
+                submissions.submit,
+            )
+        case StandsAlone():
+            return NoBeacon()
+
+
+def _compute_gap_ms(setup: ReplicaSetup) -> int:
+    """The beacon has a pace of its own: its blocks are followed by everybody."""
+    if isinstance(setup.role, ServesShards):
+        return setup.parameters.beacon_interval_ms
+    return setup.limits.proposal_gap_ms

@@ -1,0 +1,204 @@
+"""A shard replica's link to the beacon: feeding the follower, filling gaps, submitting headers by turn.
+
+Beacon members push certified blocks; asking is for gaps, and once in ``QUIET_MS`` without any block, because a
+push may have been lost. Members of our own shard serve each other the blocks that they hold, so a proposer serves
+what it refers to. What does not live here: what a block means (``crosslink.follower``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from consensus.certificate import Certificate
+from consensus.committee import Committee
+from consensus.engine import SetTimer
+from crosslink.follower import BeaconFollower, FollowResult, block_key
+from node.chain import Chain, build_follower_records
+from node.effects_draft import EffectsDraft
+from node.events import Lane, Outgoing, StoreWrite
+from node.executor import ExecutedBlock
+from node.members import Member
+from node.peers import Peers
+from node.range_server import ServingBudget
+from node.submitter import Submitter
+from node.wire import BeaconRequest, FrameKind, decode_frame
+from primitives.codec import encode
+from primitives.errors import RemoteError
+
+QUIET_MS: Final = 1_000
+ASK_GAP_MS: Final = 50
+"""Least time between two requests for a gap: the first answer usually closes it."""
+SERVED_BLOCKS: Final = 32
+BEACON_TIMER: Final = "beacon"
+
+
+class FollowingLink:
+    """Satisfies ``BeaconLink`` for a member of a shard."""
+
+    follows = True
+
+    def __init__(
+        self,
+        follower: BeaconFollower,
+        beacon: Committee,
+        shard: int,
+        chain: Chain,
+        peers: Peers,
+        submitter: Submitter,
+        budget: ServingBudget,
+    ) -> None:
+        self._follower = follower
+        self._members = tuple(Member(beacon.shard, index, key) for index, key in enumerate(beacon.members))
+        self._shard = shard
+        self._chain = chain
+        self._peers = peers
+        self._submitter = submitter
+        self._budget = budget
+        self._connected: dict[Member, None] = {}
+        self._turn = peers.own_index
+        self._advanced_ms: int | None = None
+        self._asked_ms: int | None = None
+        self._is_stopped = follower.stopped is not None
+        self._timer_ms: int | None = None
+
+    @property
+    def height(self) -> int:
+        """The newest followed beacon block."""
+        return self._follower.head.height
+
+    def hash_at(self, height: int) -> bytes:
+        found = self._follower.hash_at(height)
+        assert found is not None, "execution refers to retained beacon blocks only"
+        return found
+
+    # --- events ----------------------------------------------------------------------------------------
+
+    def is_peer(self, member: Member) -> bool:
+        return member.index < len(self._members) and self._members[member.index] == member
+
+    def on_link_up(self, member: Member, draft: EffectsDraft, now_ms: int) -> None:
+        if self.is_peer(member):
+            self._connected[member] = None
+            self._ask(member, draft, now_ms)
+
+    def on_link_down(self, member: Member) -> None:
+        self._connected.pop(member, None)
+
+    def on_frame(self, member: Member, kind: int, body: bytes, draft: EffectsDraft, now_ms: int) -> None:
+        if kind == FrameKind.BEACON_BLOCK:
+            self._on_block(member, body, draft, now_ms)
+        elif kind == FrameKind.BEACON_REQUEST:
+            self._on_request(member, body, draft, now_ms)
+        else:
+            raise RemoteError("UNKNOWN_KIND", "a shard takes no submissions", penalise=True)
+
+    def on_certified(
+        self, blocks: Sequence[ExecutedBlock], certificate: Certificate, draft: EffectsDraft, now_ms: int
+    ) -> None:
+        last = blocks[-1].header
+        self._follower.prune(last.inbox_cursor, last.beacon_ref.height)
+        self._store_changes(draft)
+        with_leaves = [block.header.height for block in blocks if block.outbox]
+        self._submitter.on_certified(last.height, max(with_leaves, default=None), now_ms)
+        self._arm(draft, now_ms)
+
+    def on_awaited(self, height: int, proposer: int, draft: EffectsDraft, now_ms: int) -> None:
+        if height <= self.height or not self._may_ask(now_ms):
+            return
+        self._ask_next(draft, now_ms)
+        request = encode(BeaconRequest(self.height + 1))
+        self._peers.send(draft, proposer, Lane.VOTES, FrameKind.BEACON_REQUEST, request)
+
+    def on_tick(self, draft: EffectsDraft, now_ms: int) -> None:
+        """Asks where it was quiet for long, and submits where it is our turn."""
+        self._timer_ms = None
+        if self._advanced_ms is None:
+            self._advanced_ms = now_ms
+        if now_ms - self._advanced_ms >= QUIET_MS and self._may_ask(now_ms, QUIET_MS):
+            self._ask_next(draft, now_ms)
+        self._note_registered(now_ms)
+        submission = self._submitter.build(self.height, now_ms)
+        target = self._next_member()
+        if submission is not None and target is not None:
+            draft.sends.append(Outgoing(target, Lane.BULK, FrameKind.SUBMISSION, submission))
+        self._arm(draft, now_ms)
+
+    # --- blocks ----------------------------------------------------------------------------------------
+
+    def _on_block(self, member: Member, body: bytes, draft: EffectsDraft, now_ms: int) -> None:
+        match self._follower.accept(body):
+            case FollowResult.ADVANCED:
+                self._advanced_ms = now_ms
+                self._store_changes(draft)
+                self._note_registered(now_ms)
+                self._arm(draft, now_ms)
+            case FollowResult.GAP:
+                if self._may_ask(now_ms):
+                    self._ask(member, draft, now_ms)
+            case FollowResult.STOPPED:
+                self._alarm(draft)
+            case FollowResult.KNOWN:
+                pass
+
+    def _alarm(self, draft: EffectsDraft) -> None:
+        stopped = self._follower.stopped
+        if self._is_stopped or stopped is None:
+            return
+        self._is_stopped = True
+        self._store_changes(draft)
+        draft.alarms.append(f"the beacon contradicts itself at height {stopped.height}: {stopped.reason}")
+
+    def _on_request(self, member: Member, body: bytes, draft: EffectsDraft, now_ms: int) -> None:
+        request = decode_frame(FrameKind.BEACON_REQUEST, body)
+        assert isinstance(request, BeaconRequest), "the kind decides the type"
+        for height in range(max(1, request.first), min(self.height, request.first + SERVED_BLOCKS - 1) + 1):
+            bundle = self._chain.get_follower_record(block_key(height))
+            if bundle is None:
+                return
+            self._budget.charge(member, len(bundle), now_ms)
+            draft.sends.append(Outgoing(member, Lane.BULK, FrameKind.BEACON_BLOCK, bundle))
+
+    def _store_changes(self, draft: EffectsDraft) -> None:
+        changes = self._follower.take_changes()
+        if changes:
+            draft.writes.append(StoreWrite(tuple(build_follower_records(changes))))
+
+    # --- asking ----------------------------------------------------------------------------------------
+
+    def _may_ask(self, now_ms: int, gap_ms: int = ASK_GAP_MS) -> bool:
+        return self._asked_ms is None or now_ms - self._asked_ms >= gap_ms
+
+    def _ask_next(self, draft: EffectsDraft, now_ms: int) -> None:
+        member = self._next_member()
+        if member is not None:
+            self._ask(member, draft, now_ms)
+
+    def _ask(self, member: Member, draft: EffectsDraft, now_ms: int) -> None:
+        self._asked_ms = now_ms
+        request = encode(BeaconRequest(self.height + 1))
+        draft.sends.append(Outgoing(member, Lane.VOTES, FrameKind.BEACON_REQUEST, request))
+
+    def _next_member(self) -> Member | None:
+        """The connected beacon members in turn, each of us starting at another."""
+        connected = [member for member in self._members if member in self._connected]
+        if not connected:
+            return None
+        self._turn += 1
+        return connected[self._turn % len(connected)]
+
+    # --- submitting ------------------------------------------------------------------------------------
+
+    def _note_registered(self, now_ms: int) -> None:
+        head = self._follower.head.height
+        self._submitter.on_registered(self._follower.view_at(head).tip(self._shard), now_ms)
+
+    def _arm(self, draft: EffectsDraft, now_ms: int) -> None:
+        """A submission is built at the next timer: by then the store shows what was just certified."""
+        delay = self._submitter.compute_delay(now_ms)
+        if delay is None:
+            return
+        due_ms = now_ms + max(1, delay)
+        if self._timer_ms is None or due_ms < self._timer_ms:
+            self._timer_ms = due_ms
+            draft.timers.append(SetTimer(BEACON_TIMER, due_ms - now_ms))

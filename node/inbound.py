@@ -1,0 +1,190 @@
+"""Frames from other members: read, bounded, answered or handed to the component that they concern.
+
+Whatever a peer can do wrong ends here as a counted ``RemoteError``; a muted peer's frames are dropped unread.
+What does not live here: what follows from a message (``node.replica``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from consensus.certificate import Attestation, Certificate
+from consensus.engine import Event as EngineEvent
+from node.assembly import Components
+from node.batches import BatchState
+from node.effects_draft import EffectsDraft
+from node.events import Lane, Outgoing, SubmissionReply
+from node.members import Member
+from node.mempool import ACCEPTED
+from node.obtaining import FetchRequest
+from node.range_server import read_range
+from node.verification import BatchChecked
+from node.wire import (
+    BeaconRequest,
+    BodyRequest,
+    FrameKind,
+    PayloadRequest,
+    PayloadResponse,
+    RangeRequest,
+    RangeResponse,
+    SignedBatch,
+    Status,
+    decode_frame,
+)
+from primitives.codec import encode
+from primitives.errors import RemoteError
+
+RESENT_BATCHES: Final = 32
+"""Own unexecuted batches that a reconnected member gets again; more would be fetched when proposed."""
+REQUEST_COST_BYTES: Final = 1 << 10
+"""What a request costs even if nothing is found."""
+_BEACON_KINDS: Final = (FrameKind.BEACON_BLOCK, FrameKind.BEACON_REQUEST, FrameKind.SUBMISSION)
+
+
+class Inbound:
+    """Reads frames for one replica."""
+
+    def __init__(self, parts: Components, feed_engine: Callable[[EngineEvent, EffectsDraft, int], None]) -> None:
+        self._parts = parts
+        self._feed_engine = feed_engine
+        self.muted_frames = 0
+
+    def on_frame(self, member: Member, kind: int, body: bytes, draft: EffectsDraft, now_ms: int) -> None:
+        """One frame from an authenticated member; never raises ``RemoteError``."""
+        peers = self._parts.peers
+        if peers.is_muted(member, now_ms):
+            self.muted_frames += 1
+            return
+        try:
+            if kind in _BEACON_KINDS:
+                self._parts.link.on_frame(member, kind, body, draft, now_ms)
+            elif not peers.is_own_committee(member) or member.index == peers.own_index:
+                raise RemoteError("NOT_A_MEMBER", "a frame for members of our committee", penalise=True)
+            elif kind == FrameKind.ENGINE:
+                event = self._parts.driver.read(body)
+                if event is not None:
+                    self._feed_engine(event, draft, now_ms)
+            else:
+                self._on_message(member, kind, body, draft, now_ms)
+        except RemoteError as error:
+            peers.refuse(member, error, now_ms)
+
+    def _on_message(self, member: Member, kind: int, body: bytes, draft: EffectsDraft, now_ms: int) -> None:
+        parts = self._parts
+        match decode_frame(kind, body):
+            case Attestation() as attestation:
+                evidence = parts.certifier.on_attestation(attestation)
+                if evidence is not None:
+                    parts.evidence.keep(evidence, draft)
+            case SignedBatch() as batch:
+                digest = parts.receiver.identify(batch)
+                if parts.obtaining.wants_body(digest):
+                    parts.receiver.take_wanted(digest, batch, body, now_ms)
+                else:
+                    parts.receiver.take_offered(digest, batch, body, parts.executor.height, now_ms)
+            case Status(certified_height=height):
+                parts.catch_up.on_status(member.index, height)
+                parts.certifier.answer_status(member.index, height, draft, now_ms)
+            case Certificate() as certificate:
+                parts.certifier.on_certificate(certificate)
+                parts.catch_up.on_status(member.index, certificate.height)
+            case BodyRequest(digests=digests):
+                self._serve_bodies(member, digests, draft, now_ms)
+            case PayloadRequest(digest=digest):
+                self._serve_payload(member, digest, draft, now_ms)
+            case PayloadResponse(payload=payload):
+                if not parts.obtaining.supply(payload, now_ms):
+                    raise RemoteError("UNSOLICITED", "a payload that nobody asked for, or too late")
+            case RangeRequest() as request:
+                self._serve_range(member, request, draft, now_ms)
+            case RangeResponse() as response:
+                parts.catch_up.on_range(member.index, response, now_ms)
+            case BeaconRequest():
+                raise AssertionError("beacon kinds go to the link")
+
+    # --- serving ---------------------------------------------------------------------------------------
+
+    def _serve_bodies(self, member: Member, digests: Sequence[bytes], draft: EffectsDraft, now_ms: int) -> None:
+        parts = self._parts
+        for digest in digests:
+            held = parts.pool.find(digest)
+            frame = held.frame if held is not None else parts.pins.find_body(digest)
+            if frame is None:
+                frame = parts.chain.get_body(digest)
+            parts.budget.charge(member, REQUEST_COST_BYTES + len(frame or b""), now_ms)
+            if frame is not None and (held is None or held.state is not BatchState.REFUSED):
+                draft.sends.append(Outgoing(member, Lane.BULK, FrameKind.BATCH, frame))
+
+    def _serve_payload(self, member: Member, digest: bytes, draft: EffectsDraft, now_ms: int) -> None:
+        parts = self._parts
+        payload = parts.obtaining.find_payload(digest)
+        if payload is None:
+            payload = parts.pins.find_payload(digest)
+        parts.budget.charge(member, REQUEST_COST_BYTES + len(payload or b""), now_ms)
+        if payload is not None:
+            response = encode(PayloadResponse(payload))
+            draft.sends.append(Outgoing(member, Lane.BULK, FrameKind.PAYLOAD, response))
+
+    def _serve_range(self, member: Member, request: RangeRequest, draft: EffectsDraft, now_ms: int) -> None:
+        parts = self._parts
+        parts.budget.charge(member, REQUEST_COST_BYTES, now_ms)
+        response = encode(read_range(parts.chain, request, parts.certifier.height))
+        parts.budget.charge(member, len(response), now_ms)
+        draft.sends.append(Outgoing(member, Lane.BULK, FrameKind.RANGE, response))
+
+    # --- asking and sending ----------------------------------------------------------------------------
+
+    def send_fetches(self, requests: Sequence[FetchRequest], draft: EffectsDraft) -> None:
+        """Ask members for payloads and bodies."""
+        peers = self._parts.peers
+        for request in requests:
+            if request.payload is not None:
+                body = encode(PayloadRequest(request.payload))
+                peers.send(draft, request.target, Lane.VOTES, FrameKind.PAYLOAD_REQUEST, body)
+            if request.bodies:
+                body = encode(BodyRequest(request.bodies))
+                peers.send(draft, request.target, Lane.VOTES, FrameKind.BODY_REQUEST, body)
+
+    def send_range_request(self, index: int, request: RangeRequest, draft: EffectsDraft) -> None:
+        """Ask a member for certified blocks."""
+        self._parts.peers.send(draft, index, Lane.VOTES, FrameKind.RANGE_REQUEST, encode(request))
+
+    def resend_own_batches(self, member: Member, draft: EffectsDraft) -> None:
+        """A member is connected again: it gets our oldest unexecuted batches."""
+        parts = self._parts
+        for batch in parts.pool.of_author(parts.peers.own_index)[:RESENT_BATCHES]:
+            draft.sends.append(Outgoing(member, Lane.BULK, FrameKind.BATCH, batch.frame))
+
+    def take_certificates(self, own: Certificate | None, covering: Certificate | None) -> None:
+        """Of a block of catch-up: the one that covers it, verified before, and its own, which is welcome but need
+        not be good."""
+        assert covering is not None, "a block of catch-up is covered by a certificate"
+        certifier = self._parts.certifier
+        certifier.on_certificate(covering)
+        if own is not None:
+            with contextlib.suppress(RemoteError):
+                certifier.on_certificate(own)
+
+    # --- what verification finished --------------------------------------------------------------------
+
+    def on_batch_checked(self, outcome: BatchChecked, now_ms: int) -> None:
+        """A batch is verified, or invalid for good; its author signed it either way."""
+        parts = self._parts
+        if outcome.error is None:
+            parts.pool.mark_verified(outcome.batch)
+            return
+        author = outcome.batch.author
+        if author != parts.peers.own_index:
+            parts.peers.refuse(parts.peers.members[author], outcome.error, now_ms)
+
+    def on_reply(self, reply: SubmissionReply, draft: EffectsDraft, now_ms: int) -> None:
+        """To a client; or the end of a submission that a shard's member sent to the beacon."""
+        submitter = self._parts.submissions.finish(reply.ticket)
+        if submitter is None:
+            draft.replies.append(reply)
+            return
+        for result in reply.results:
+            if result.code != ACCEPTED:
+                self._parts.peers.refuse(submitter, RemoteError(result.code, result.message), now_ms)

@@ -1,0 +1,519 @@
+"""The replica: the sans-IO heart of a node. One event in, the effects of it out.
+
+Theory of operation. ``handle`` dispatches one event, ``work`` does one bounded chunk of queued work (at most 16
+signature verifications, or one block of catch-up); both then let the cascade run until nothing moves:
+
+    payload obtained → engine votes → slot decided → executed → attested → certified → engine's window moves
+    → payload built → …
+
+Everything on the way is a component of its own (see ``node.assembly`` for who is given what); this file only joins
+them. All of one event's effects are in one draft, so records precede messages however long the cascade was.
+
+    client → verification → mempool → dissemination → peers        (transactions)
+    engine wish → obtaining → pins → engine                        (votes need durable bodies)
+    engine decision, catch_up → executor → certification → engine  (one path keyed by height)
+
+``Diverged`` ends the replica: both headers are stored, ``Effects.halt`` says why, and nothing is handled any more.
+"""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from consensus.engine import (
+    BuildPayload,
+    CancelWish,
+    Certified,
+    Decided,
+    Evidence,
+    ObtainPayload,
+    Output,
+    PayloadBuilt,
+    PayloadHeld,
+    PeerConnected,
+    SetTimer,
+    Started,
+    Work,
+    WorkLevel,
+    compute_payload_digest,
+)
+from consensus.engine import Event as EngineEvent
+from consensus.engine import TimerFired as EngineTimerFired
+from crosslink.block import Readiness
+from node.assembly import Components, build_components
+from node.batches import BatchState, HeldBatch
+from node.beacon_follow import BEACON_TIMER
+from node.catch_up import VerifiedBlock
+from node.effects_draft import EffectsDraft
+from node.engine_driver import ENGINE_TIMER_PREFIX
+from node.events import (
+    Effects,
+    FrameReceived,
+    Lane,
+    LinkDown,
+    LinkUp,
+    ReplicaEvent,
+    Start,
+    SubmissionReply,
+    TimerFired,
+    TransactionsSubmitted,
+)
+from node.executor import RELEASE_TIMER, Diverged, ResolvedPayload
+from node.inbound import Inbound
+from node.members import Member
+from node.mempool import TransactionStatus
+from node.payload import is_full
+from node.replica_setup import ReplicaSetup
+from node.replica_statistics import ReplicaStatistics
+from node.verification import BatchChecked, decode_transactions
+from node.wire import FrameKind
+from primitives.errors import RemoteError
+
+TICK_TIMER: Final = "tick"
+FLUSH_TIMER: Final = "flush"
+BUILD_TIMER: Final = "build"
+FETCH_TIMER: Final = "fetch"
+TICK_MS: Final = 250
+"""Statuses, censorship clocks, readiness, re-sending: nothing there needs to be more precise."""
+MAX_CASCADE: Final = 256
+"""Rounds of one event's cascade; a window of slots takes a few each. More would be an engine in a loop."""
+_NAMED_TIMERS: Final = (FLUSH_TIMER, BUILD_TIMER, FETCH_TIMER)
+
+
+class Replica:
+    """One member of one committee. Built whole by ``open_replica``."""
+
+    def __init__(self, parts: Components) -> None:
+        self._parts = parts
+        self._inbound = Inbound(parts, self._feed_message)
+        self._due: dict[str, int] = {}
+        self._level = WorkLevel.IDLE
+        self._readiness = Readiness.IDLE
+        self._is_overdue = False
+        self._view = parts.driver.statistics().view
+        self._last_block_wall_ms = parts.wall()
+        self._certified_wall_ms: int | None = None
+        self._waits_for_beacon = False
+        self._is_halted = False
+
+    # --- the three entries -----------------------------------------------------------------------------
+
+    def handle(self, event: ReplicaEvent, now_ms: int) -> Effects:
+        """Take one event. ``now_ms`` is monotonic."""
+        if self._is_halted:
+            return Effects()
+        draft = EffectsDraft()
+        try:
+            self._dispatch(event, draft, now_ms)
+            self._settle(draft, now_ms)
+        except Diverged as diverged:
+            self._halt(diverged, draft)
+        return draft.finish()
+
+    def work(self, now_ms: int) -> Effects:
+        """One bounded chunk of queued work; call it between events while ``busy``."""
+        if self._is_halted:
+            return Effects()
+        draft = EffectsDraft()
+        try:
+            for outcome in self._parts.verification.work():
+                match outcome:
+                    case SubmissionReply():
+                        self._inbound.on_reply(outcome, draft, now_ms)
+                    case BatchChecked():
+                        self._inbound.on_batch_checked(outcome, now_ms)
+                    case _:
+                        assert_never(outcome)
+            self._catch_up(draft, now_ms)
+            self._settle(draft, now_ms)
+        except Diverged as diverged:
+            self._halt(diverged, draft)
+        return draft.finish()
+
+    @property
+    def busy(self) -> bool:
+        """Whether ``work`` has something to do."""
+        if self._is_halted:
+            return False
+        parts = self._parts
+        if parts.verification.busy:
+            return True
+        return not self._waits_for_beacon and parts.catch_up.has_next(parts.executor.height)
+
+    # --- dispatch --------------------------------------------------------------------------------------
+
+    def _dispatch(self, event: ReplicaEvent, draft: EffectsDraft, now_ms: int) -> None:
+        match event:
+            case FrameReceived(member=member, kind=kind, body=body):
+                self._inbound.on_frame(member, kind, body, draft, now_ms)
+            case TimerFired(timer=timer):
+                self._on_timer(timer, draft, now_ms)
+            case TransactionsSubmitted():
+                refused = self._parts.verification.add_submission(event)
+                if refused is not None:
+                    draft.replies.append(refused)
+            case LinkUp(member=member):
+                self._on_link_up(member, draft, now_ms)
+            case LinkDown(member=member):
+                self._on_link_down(member)
+            case Start():
+                self._on_start(draft, now_ms)
+            case _:
+                assert_never(event)
+
+    def _on_start(self, draft: EffectsDraft, now_ms: int) -> None:
+        parts = self._parts
+        draft.persist.extend(parts.first_records)
+        draft.writes.extend(parts.first_writes)
+        parts.certifier.attest_recovered()
+        for height, digest in parts.recovered_decisions:
+            parts.obtaining.decide(Decided(height, digest, b"", ()), now_ms)
+        draft.timers.append(SetTimer(TICK_TIMER, TICK_MS))
+        self._feed(Started(), draft, now_ms)
+        self._update_readiness()
+
+    def _on_link_up(self, member: Member, draft: EffectsDraft, now_ms: int) -> None:
+        parts = self._parts
+        if parts.peers.is_own_committee(member):
+            parts.peers.connect(member)
+            parts.certifier.greet(member.index, draft)
+            self._inbound.resend_own_batches(member, draft)
+            self._feed(PeerConnected(member.index), draft, now_ms)
+        else:
+            parts.link.on_link_up(member, draft, now_ms)
+
+    def _on_link_down(self, member: Member) -> None:
+        parts = self._parts
+        if parts.peers.is_own_committee(member):
+            parts.peers.disconnect(member)
+            parts.catch_up.on_lost(member.index)
+        else:
+            parts.link.on_link_down(member)
+
+    def _on_timer(self, timer: str, draft: EffectsDraft, now_ms: int) -> None:
+        parts = self._parts
+        if timer.startswith(ENGINE_TIMER_PREFIX):
+            self._feed(EngineTimerFired(timer.removeprefix(ENGINE_TIMER_PREFIX)), draft, now_ms)
+        elif timer == TICK_TIMER:
+            self._on_tick(draft, now_ms)
+        elif timer == BEACON_TIMER:
+            parts.link.on_tick(draft, now_ms)
+        elif timer.startswith(RELEASE_TIMER):
+            parts.pool.forget_executed(parts.executor.on_release_timer(timer, parts.certifier.height, draft))
+        else:
+            # The others only wake the cascade, which looks at everything that time can move.
+            self._due.pop(timer, None)
+
+    def _on_tick(self, draft: EffectsDraft, now_ms: int) -> None:
+        parts = self._parts
+        draft.timers.append(SetTimer(TICK_TIMER, TICK_MS))
+        parts.certifier.tell(draft, now_ms, parts.limits.resend_after_ms)
+        parts.executor.sync_if_due(draft, now_ms)
+        parts.link.on_tick(draft, now_ms)
+        self._check_censorship(draft, now_ms)
+        self._update_readiness()
+
+    def _check_censorship(self, draft: EffectsDraft, now_ms: int) -> None:
+        verdict = self._parts.censorship.check(now_ms)
+        for batch in verdict.relay:
+            self._parts.peers.broadcast(draft, Lane.BULK, FrameKind.BATCH, batch.frame)
+        self._is_overdue = verdict.overdue
+
+    def _update_readiness(self) -> None:
+        parts = self._parts
+        self._readiness = parts.application.readiness(parts.wall(), self._last_block_wall_ms)
+
+    # --- the engine ------------------------------------------------------------------------------------
+
+    def _feed_message(self, event: EngineEvent, draft: EffectsDraft, now_ms: int) -> None:
+        self._feed(event, draft, now_ms)
+
+    def _feed(self, event: EngineEvent, draft: EffectsDraft, now_ms: int) -> None:
+        """One event to the engine; wishes and decisions are noted and honoured by the cascade."""
+        parts = self._parts
+        output: Output = parts.driver.feed(event, draft, now_ms)
+        for wish in output.wishes:
+            match wish:
+                case BuildPayload():
+                    parts.proposer.open(wish)
+                case ObtainPayload():
+                    parts.proposer.note_proposal(now_ms)
+                    parts.obtaining.want(wish, now_ms)
+                case CancelWish(ticket=ticket):
+                    parts.proposer.cancel(ticket)
+                case _:
+                    assert_never(wish)
+        for decided in output.decided:
+            self._on_decided(decided, now_ms)
+        for evidence in output.evidence:
+            parts.evidence.keep(evidence, draft)
+
+    def _on_decided(self, decided: Decided, now_ms: int) -> None:
+        parts = self._parts
+        if decided.slot > parts.executor.height:
+            parts.obtaining.decide(decided, now_ms)
+            return
+        block = parts.certifier.find_uncertified(decided.slot)
+        if block is not None and block.header.payload_digest != decided.digest:
+            raise Diverged(f"height {decided.slot} was decided twice, differently", (decided.digest,))
+
+    # --- the cascade -----------------------------------------------------------------------------------
+
+    def _settle(self, draft: EffectsDraft, now_ms: int) -> None:
+        """Let everything follow from what just happened."""
+        for _ in range(MAX_CASCADE):
+            moved = self._answer_payloads(draft, now_ms)
+            moved |= self._execute_decided(draft, now_ms)
+            moved |= self._certify(draft, now_ms)
+            moved |= self._build_payload(draft, now_ms)
+            moved |= self._tell_work(draft, now_ms)
+            if not moved:
+                break
+        else:
+            raise AssertionError("the cascade of one event does not end")
+        self._flush(draft, now_ms)
+        self._fetch(draft, now_ms)
+        self._set_timers(draft, now_ms)
+
+    def _answer_payloads(self, draft: EffectsDraft, now_ms: int) -> bool:
+        parts = self._parts
+        ready = parts.obtaining.advance(now_ms)
+        for task in ready:
+            assert task.data is not None and task.is_valid is not None, "a ready task is complete"
+            if task.is_valid:
+                draft.persist.extend(parts.pins.pin(task.slot, task.digest, task.data, task.ordered_batches()))
+            held = PayloadHeld(task.slot, task.digest, task.data, task.is_valid)
+            self._feed(held, draft, now_ms)
+        return bool(ready)
+
+    def _execute_decided(self, draft: EffectsDraft, now_ms: int) -> bool:
+        parts = self._parts
+        moved = False
+        while (task := parts.obtaining.decided_task(parts.executor.height + 1)) is not None:
+            if task.is_valid is None:
+                break
+            if not task.is_valid:
+                raise Diverged(f"a quorum decided an invalid payload for height {task.slot}", (task.digest,))
+            if not parts.executor.can_apply(task.payload):
+                break
+            self._apply(task.resolve(), draft, now_ms)
+            moved = True
+        return moved
+
+    def _apply(self, resolved: ResolvedPayload, draft: EffectsDraft, now_ms: int) -> None:
+        """Execute the next height, whoever brought it."""
+        parts = self._parts
+        attests = parts.certifier.needs_attestation(parts.executor.height + 1)
+        block = parts.executor.apply(resolved, draft, now_ms, attest=attests)
+        height = block.header.height
+        for batch in resolved.batches:
+            parts.pool.mark_executed(batch, height)
+            parts.mempool.settle([transaction.id for transaction in batch.transactions])
+        for batch in parts.pool.expire(height):
+            parts.mempool.expire([transaction.id for transaction in batch.transactions])
+        if resolved.payload is not None:
+            parts.censorship.on_block(resolved.batches, is_full(resolved.payload, parts.parameters), now_ms)
+        parts.catch_up.note_progress(now_ms)
+        self._last_block_wall_ms = parts.wall()
+        collected = parts.certifier.on_executed(block, draft, attests=attests)
+        assert collected.evidence is None, "our own attestation contradicts nobody"
+        self._update_readiness()
+
+    def _certify(self, draft: EffectsDraft, now_ms: int) -> bool:
+        parts = self._parts
+        advance = parts.certifier.advance(parts.executor.height, draft, now_ms)
+        if advance is None:
+            return False
+        height = advance.certificate.height
+        self._certified_wall_ms = parts.wall()
+        parts.obtaining.settle(height)
+        parts.link.on_certified(advance.blocks, advance.certificate, draft, now_ms)
+        self._feed(Certified(height, advance.certificate), draft, now_ms)
+        return True
+
+    def _build_payload(self, draft: EffectsDraft, now_ms: int) -> bool:
+        parts = self._parts
+        if parts.proposer.wish is None:
+            return False
+        built = parts.proposer.build(
+            parts.executor.height, parts.obtaining.find_batches_of, self._readiness is not Readiness.IDLE, now_ms
+        )
+        if built is None:
+            return False
+        if built.unsent is not None:
+            parts.peers.broadcast(draft, Lane.BULK, FrameKind.BATCH, built.unsent.frame)
+        slot, digest = built.wish.slot, compute_payload_digest(built.data)
+        parts.obtaining.adopt(slot, digest, built.data, built.batches, now_ms)
+        draft.persist.extend(parts.pins.pin(slot, digest, built.data, built.batches))
+        self._feed(PayloadBuilt(built.wish.ticket, built.data), draft, now_ms)
+        return True
+
+    def _tell_work(self, draft: EffectsDraft, now_ms: int) -> bool:
+        self._note_view(now_ms)
+        level = self._compute_work_level()
+        if level is self._level:
+            return False
+        self._level = level
+        self._feed(Work(level), draft, now_ms)
+        return True
+
+    def _note_view(self, now_ms: int) -> None:
+        view = self._parts.driver.statistics().view
+        if view != self._view:
+            self._view = view
+            self._is_overdue = False
+            self._parts.censorship.on_view_changed(now_ms)
+
+    def _compute_work_level(self) -> WorkLevel:
+        """Work is pending until it is certified, not until it is decided."""
+        parts = self._parts
+        executed = parts.executor.height
+        is_pending = (
+            len(parts.mempool) > 0
+            or parts.pool.candidate_count > 0
+            or executed > parts.certifier.height
+            or self._readiness is not Readiness.IDLE
+            or parts.obtaining.has_decided(executed)
+        )
+        if not is_pending:
+            return WorkLevel.IDLE
+        if self._is_overdue or self._readiness is Readiness.OVERDUE:
+            return WorkLevel.OVERDUE
+        return WorkLevel.PENDING
+
+    # --- what follows the cascade ----------------------------------------------------------------------
+
+    def _flush(self, draft: EffectsDraft, now_ms: int) -> None:
+        """Our next batch, if it is time for it."""
+        parts = self._parts
+        if parts.maker.compute_delay(now_ms) != 0:
+            return
+        batch = parts.maker.make(parts.executor.height, now_ms)
+        if batch is not None:
+            parts.peers.broadcast(draft, Lane.BULK, FrameKind.BATCH, batch.frame)
+            if self._build_payload(draft, now_ms):
+                self._settle(draft, now_ms)
+
+    def _fetch(self, draft: EffectsDraft, now_ms: int) -> None:
+        """Ask for bodies, payloads, ranges and beacon blocks that are missing for long enough."""
+        parts = self._parts
+        self._inbound.send_fetches(parts.obtaining.collect_requests(now_ms), draft)
+        awaited, proposer = parts.obtaining.awaited_beacon()
+        if parts.link.follows and awaited > parts.link.height:
+            parts.link.on_awaited(awaited, proposer, draft, now_ms)
+        connected = tuple([member.index for member in parts.peers.connected_members()])
+        for index, request in parts.catch_up.plan(parts.executor.height, connected, now_ms):
+            self._inbound.send_range_request(index, request, draft)
+
+    def _set_timers(self, draft: EffectsDraft, now_ms: int) -> None:
+        parts = self._parts
+        delays = (
+            parts.maker.compute_delay(now_ms),
+            parts.proposer.compute_delay(parts.executor.height, now_ms) if self._level else None,
+            parts.obtaining.compute_delay(now_ms),
+        )
+        for timer, delay in zip(_NAMED_TIMERS, delays, strict=True):
+            if not delay:
+                continue
+            due_ms = now_ms + delay
+            known_ms = self._due.get(timer)
+            if known_ms is None or due_ms < known_ms or known_ms < now_ms:
+                self._due[timer] = due_ms
+                draft.timers.append(SetTimer(timer, delay))
+
+    # --- catching up -----------------------------------------------------------------------------------
+
+    def _catch_up(self, draft: EffectsDraft, now_ms: int) -> None:
+        """Execute one block that a peer sent, if there is one."""
+        parts = self._parts
+        self._waits_for_beacon = False
+        executed = parts.executor.height
+        if not parts.catch_up.has_next(executed):
+            return
+        block, liar = parts.catch_up.take_next(executed, parts.executor.tip_hash, now_ms)
+        if liar is not None:
+            error = RemoteError("BAD_RANGE", "blocks that no certificate covers", penalise=True)
+            parts.peers.refuse(parts.peers.members[liar], error, now_ms)
+        if block is None:
+            return
+        if not parts.executor.can_apply(block.payload):
+            self._waits_for_beacon = True
+            parts.link.on_awaited(
+                parts.executor.compute_beacon_height(block.payload), parts.peers.own_index, draft, now_ms
+            )
+            return
+        self._apply_certified(block, draft, now_ms)
+
+    def _apply_certified(self, block: VerifiedBlock, draft: EffectsDraft, now_ms: int) -> None:
+        """A certificate proves the block, so signatures of clients are not looked at again."""
+        parts = self._parts
+        self._inbound.take_certificates(block.certificate, parts.catch_up.covering)
+        try:
+            for batch in block.batches:
+                decode_transactions(parts.application, batch)
+        except RemoteError as error:
+            raise Diverged(f"certified block {block.header.height} is invalid here: {error}", ()) from None
+        batches = tuple([self._known_batch(batch) for batch in block.batches])
+        resolved = ResolvedPayload(block.header.payload_digest, block.data, block.payload, batches)
+        self._apply(resolved, draft, now_ms)
+
+    def _known_batch(self, batch: HeldBatch) -> HeldBatch:
+        """The pool's own object for this batch, so that it leaves the pool when executed."""
+        known = self._parts.pool.find(batch.digest)
+        return known if known is not None and known.state is BatchState.VERIFIED else batch
+
+    # --- the end ---------------------------------------------------------------------------------------
+
+    def _halt(self, diverged: Diverged, draft: EffectsDraft) -> None:
+        self._is_halted = True
+        evidence = Evidence("divergence", self._parts.peers.own_index, diverged.messages)
+        self._parts.evidence.keep(evidence, draft)
+        draft.halt = diverged.sentence
+
+    # --- queries ---------------------------------------------------------------------------------------
+
+    def transaction_state(self, transaction: bytes) -> TransactionStatus:
+        """What this member can say about a transaction id; *accepted* is not acknowledged, *certified* is."""
+        found = self._parts.chain.find_transaction(transaction)
+        if found is None:
+            return self._parts.mempool.status(transaction)
+        certified = found[0] <= self._parts.certifier.height
+        return TransactionStatus.CERTIFIED if certified else TransactionStatus.ACCEPTED
+
+    def statistics(self) -> ReplicaStatistics:
+        """A snapshot."""
+        parts = self._parts
+        engine = parts.driver.statistics()
+        return ReplicaStatistics(
+            height=parts.executor.height,
+            certified_height=parts.certifier.height,
+            certified_wall_ms=self._certified_wall_ms,
+            beacon_height=parts.link.height,
+            view=engine.view,
+            primary=engine.primary,
+            view_changes=engine.view_changes,
+            slots_in_flight=engine.slots_in_flight,
+            work_level=self._level,
+            mempool=parts.mempool.statistics(),
+            batches=parts.pool.statistics(),
+            pinned_bodies=parts.pins.body_count,
+            catch_up=parts.catch_up.statistics(),
+            unverified_transactions=parts.verification.queued,
+            verified_transactions=parts.verification.verified_total,
+            executed_blocks=parts.executor.executed_blocks,
+            executed_transactions=parts.executor.executed_transactions,
+            unneeded_messages=parts.driver.unneeded,
+            muted_frames=self._inbound.muted_frames,
+            evidence=parts.evidence.count,
+            is_halted=self._is_halted,
+            refused=parts.peers.refused(),
+        )
+
+
+def open_replica(setup: ReplicaSetup) -> Replica:
+    """The replica as its store and vote log left it, or a fresh one above genesis; it is silent before ``Start``.
+
+    Raises ``LocalError`` where store and log are damaged, of another chain, or do not belong together (a vote log
+    that is missing or older than the chain: the member might contradict its own votes).
+    """
+    return Replica(build_components(setup))

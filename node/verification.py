@@ -1,0 +1,209 @@
+"""Client signatures, verified once each, in chunks that leave the loop free for votes.
+
+Theory of operation. Two queues: submissions of our own clients, and batches of other members. One ``work`` call
+makes at most ``CHUNK`` verifications (60 µs each in libsodium): first for batches that a payload in flight waits
+for, then from the two queues in turn, so that neither starves the other. A transaction that our mempool holds was
+verified already and is not verified again.
+
+Both queues are bounded: submissions here (the client is told to come back), batches by the quotas of the pool.
+What does not live here: what becomes of a verified transaction or batch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from node.application import Application, Transaction
+from node.batches import BatchState, HeldBatch
+from node.events import SubmissionReply, SubmissionResult, TransactionsSubmitted
+from node.mempool import ACCEPTED, BUSY, DUPLICATE, Mempool
+from node.replica_setup import ReplicaLimits
+from primitives.errors import RemoteError
+from primitives.hashing import ZERO_DIGEST
+
+CHUNK: Final = 16
+"""0.9 ms of signatures between two looks at the votes."""
+DECODES_PER_VERIFICATION: Final = 8
+"""A decode costs about an eighth of a verification."""
+
+
+class _Submission:
+    __slots__ = ("cursor", "event", "results")
+
+    def __init__(self, event: TransactionsSubmitted) -> None:
+        self.event = event
+        self.cursor = 0
+        self.results: list[SubmissionResult] = []
+
+
+@dataclass(frozen=True, slots=True)
+class BatchChecked:
+    """All transactions of the batch were looked at; ``error`` is why it is invalid, if it is."""
+
+    batch: HeldBatch
+    error: RemoteError | None
+
+
+Outcome: TypeAlias = BatchChecked | SubmissionReply
+
+
+class VerificationQueue:
+    """Work that is done in chunks."""
+
+    def __init__(
+        self,
+        application: Application,
+        mempool: Mempool,
+        limits: ReplicaLimits,
+        wall: Callable[[], int],
+        find_executed: Callable[[bytes], int | None],
+    ) -> None:
+        """``find_executed`` gives the height at which a transaction id was executed, if it was."""
+        self._application = application
+        self._mempool = mempool
+        self._limits = limits
+        self._wall = wall
+        self._find_executed = find_executed
+        self._submissions: deque[_Submission] = deque()
+        self._urgent: deque[HeldBatch] = deque()
+        self._batches: deque[HeldBatch] = deque()
+        self._clients_turn = False
+        self._queued = 0
+        self._queued_bytes = 0
+        self.verified_total = 0
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._submissions or self._urgent or self._batches)
+
+    @property
+    def queued(self) -> int:
+        """Transactions of clients that wait for verification."""
+        return self._queued
+
+    # --- filling ---------------------------------------------------------------------------------------
+
+    def add_submission(self, event: TransactionsSubmitted) -> SubmissionReply | None:
+        """Queue it, or refuse it whole at once."""
+        count = len(event.transactions)
+        size = sum([len(data) for data in event.transactions])
+        if (
+            self._queued + count > self._limits.unverified_transactions
+            or self._queued_bytes + size > self._limits.unverified_bytes
+        ):
+            busy = SubmissionResult(ZERO_DIGEST, BUSY, "too many transactions wait; send it again in a second")
+            return SubmissionReply(event.ticket, (busy,) * count)
+        if not count:
+            return SubmissionReply(event.ticket, ())
+        self._queued += count
+        self._queued_bytes += size
+        self._submissions.append(_Submission(event))
+        return None
+
+    def add_batch(self, batch: HeldBatch) -> None:
+        """A batch to verify when there is time."""
+        self._batches.append(batch)
+
+    def add_urgent(self, batch: HeldBatch) -> None:
+        """A batch that a payload in flight waits for; where it is queued already it moves up."""
+        if batch not in self._urgent:
+            self._urgent.append(batch)
+
+    # --- working ---------------------------------------------------------------------------------------
+
+    def work(self) -> list[Outcome]:
+        """One chunk; returns what was finished by it."""
+        outcomes: list[Outcome] = []
+        budget = CHUNK * DECODES_PER_VERIFICATION
+        while budget > 0 and self.busy:
+            if self._urgent:
+                budget = self._check_next(self._urgent, budget, outcomes)
+            elif self._submissions and (self._clients_turn or not self._batches):
+                self._clients_turn = False
+                budget = self._check_submission(budget, outcomes)
+            else:
+                self._clients_turn = True
+                budget = self._check_next(self._batches, budget, outcomes)
+        return outcomes
+
+    def _check_next(self, queue: deque[HeldBatch], budget: int, outcomes: list[Outcome]) -> int:
+        batch = queue[0]
+        if batch.state is not BatchState.UNVERIFIED:
+            queue.popleft()
+            return budget
+        raw = batch.body.transactions
+        found = batch.transactions
+        try:
+            while len(found) < len(raw):
+                if budget <= 0:
+                    return budget
+                transaction = self._application.decode(raw[len(found)])
+                if self._mempool.holds_identical(transaction.id, raw[len(found)]):
+                    budget -= 1
+                else:
+                    self._application.verify(transaction)
+                    self.verified_total += 1
+                    budget -= DECODES_PER_VERIFICATION
+                found.append(transaction)
+        except RemoteError as error:
+            queue.popleft()
+            batch.state = BatchState.REFUSED
+            outcomes.append(BatchChecked(batch, error))
+            return budget - DECODES_PER_VERIFICATION
+        queue.popleft()
+        batch.state = BatchState.VERIFIED
+        outcomes.append(BatchChecked(batch, None))
+        return budget - 1
+
+    def _check_submission(self, budget: int, outcomes: list[Outcome]) -> int:
+        submission = self._submissions[0]
+        transactions = submission.event.transactions
+        now_ms = self._wall()
+        while submission.cursor < len(transactions) and budget > 0:
+            data = transactions[submission.cursor]
+            submission.cursor += 1
+            self._queued -= 1
+            self._queued_bytes -= len(data)
+            submission.results.append(self._admit(data, now_ms))
+            budget -= DECODES_PER_VERIFICATION
+        if submission.cursor == len(transactions):
+            self._submissions.popleft()
+            outcomes.append(SubmissionReply(submission.event.ticket, tuple(submission.results)))
+        return budget
+
+    def _admit(self, data: bytes, now_ms: int) -> SubmissionResult:
+        """Decode, look for it, look for room, ask the application, and only then verify: cheapest first."""
+        identifier = ZERO_DIGEST
+        try:
+            transaction = self._application.decode(data)
+            identifier = transaction.id
+            if identifier in self._mempool:
+                return SubmissionResult(identifier, ACCEPTED, "it waits here already")
+            self._mempool.validate_room(transaction)
+            self._application.admit(transaction, now_ms)
+            self._application.verify(transaction)
+            self.verified_total += 1
+        except RemoteError as error:
+            return self._explain(identifier, error)
+        self._mempool.add(transaction, data)
+        return SubmissionResult(identifier, ACCEPTED, "")
+
+    def _explain(self, identifier: bytes, error: RemoteError) -> SubmissionResult:
+        """A refused transaction that was executed before is a duplicate, whatever else is wrong with it now."""
+        height = None if identifier == ZERO_DIGEST else self._find_executed(identifier)
+        if height is not None:
+            return SubmissionResult(identifier, DUPLICATE, f"it was executed in block {height}")
+        return SubmissionResult(identifier, error.code, error.message)
+
+
+def decode_transactions(application: Application, batch: HeldBatch) -> None:
+    """Decode the transactions of a batch that a certified block holds: a quorum verified their signatures.
+
+    Raises ``RemoteError`` where they do not decode, which contradicts the certificate.
+    """
+    found: list[Transaction] = [application.decode(raw) for raw in batch.body.transactions]
+    batch.transactions = found
+    batch.state = BatchState.VERIFIED
