@@ -65,7 +65,7 @@ def build_validator(opened: OpenHome) -> Validator:
     if shard == BEACON_SHARD:
         committees = {item.shard: build_committee(genesis, opened.chain, item.shard) for item in genesis.shards}
         application = beacon = BeaconApplication(opened.chain, committees, genesis.parameters, scheme)
-        role = ServesShards(tuple(committees.values()))
+        role = ServesShards(tuple(committees.values()), beacon)
     else:
         beacon_committee = build_committee(genesis, opened.chain, BEACON_SHARD)
         follower = BeaconFollower(shard, beacon_committee, genesis.parameters, scheme)
