@@ -110,8 +110,8 @@ def summarise_balances(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The cash of every subaccount, out of what the API says about an account."""
     subaccounts: Sequence[Mapping[str, Any]] = record.get("subaccounts", ())
     return [
-        {name: subaccount[name] for name in ("subaccount", "cash", "cash_raw") if name in subaccount}
-        for subaccount in subaccounts
+        {"subaccount": part["index"], **{name: part[name] for name in ("cash", "cash_raw") if name in part}}
+        for part in subaccounts
     ]
 
 
