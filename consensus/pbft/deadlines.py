@@ -4,7 +4,7 @@
 |-----------|----------------------------------------------------------|-----------------------------|
 | view      | in a view and waiting for its leader                     | T after progress or entry   |
 | complaint | in a view and our work is overdue                        | T after entry               |
-| new-view  | asking for a view that q members ask for                 | T after the q-th            |
+| new-view  | asking for a view that q members ask for, or passed      | T after the q-th            |
 | resend    | asking for a view, or anything is uncertified or waits   | see ``_compute_resend``     |
 
 T is the pacemaker's. With no work and nothing in flight all are off. What does not live here: what happens when
@@ -82,7 +82,8 @@ class Deadlines:
         if self.open_since_ms is None:
             return None
         patience = min(state.parameters.resend_ms, max(1, state.parameters.base_timeout_ms // _STATUS_SHARE))
-        return _latest(self.open_since_ms, state.progress_ms, self.status_sent_ms) + patience
+        moments = (state.progress_ms, self.status_sent_ms, state.view_entered_ms)
+        return _latest(self.open_since_ms, *moments) + patience
 
     def _observe(self) -> None:
         """Note when waiting began or ended."""

@@ -61,17 +61,24 @@ class StatusExchange:
 
     def on_status(self, status: Status) -> None:
         """Answer with what the peer lacks; ask in return where it is ahead of us."""
-        state = self._state
         peer = status.sender
-        if self._is_due(self._answered_ms, peer):
-            if status.view < state.view and state.new_view is not None:
-                state.outbox.send.append(Send(peer, encode(state.new_view)))
-            self.send_view_change(peer)
-            for slot in state.window:
-                if slot.number > status.stable:
-                    self._answer_slot(status, slot)
+        if self._is_due(self._answered_ms, peer) and self._answer(status):
+            self._answered_ms[peer] = self._state.now_ms
         if self._is_ahead(status) and self._is_due(self._asked_ms, peer):
+            self._asked_ms[peer] = self._state.now_ms
             self.send_status(peer)
+
+    def _answer(self, status: Status) -> bool:
+        """Whether there was anything that the peer lacks."""
+        state = self._state
+        already = len(state.outbox.send)
+        if status.view < state.view and state.new_view is not None:
+            state.outbox.send.append(Send(status.sender, encode(state.new_view)))
+        self.send_view_change(status.sender)
+        for slot in state.window:
+            if slot.number > status.stable:
+                self._answer_slot(status, slot)
+        return len(state.outbox.send) > already
 
     def _answer_slot(self, status: Status, slot: Slot) -> None:
         state = self._state
@@ -109,10 +116,7 @@ class StatusExchange:
 
     def _is_due(self, last_ms: dict[int, int], peer: int) -> bool:
         last = last_ms.get(peer)
-        if last is not None and self._state.now_ms - last < MIN_ANSWER_GAP_MS:
-            return False
-        last_ms[peer] = self._state.now_ms
-        return True
+        return last is None or self._state.now_ms - last >= MIN_ANSWER_GAP_MS
 
 
 def _phase_of(status: Status, slot: int) -> int:

@@ -2,7 +2,8 @@
 
     in view v ── view timer, or a complaint ──▶ asking for v + 1
     any ── f + 1 members ask for views above ours ──▶ asking for the highest that f + 1 of them reach
-    asking for w ── q view changes for w ──▶ the new-view timer runs; w's leader sends the new view
+    asking for w ── q view changes for w or above ──▶ the new-view timer runs
+    leading w, asking for w ── q view changes for w ──▶ sends the new view, in view w
     asking for w ── new-view timer ──▶ asking for w + 1
     any, asking for at most w ── valid new view for w ──▶ in view w
 
@@ -43,7 +44,7 @@ class ViewChangeCounts:
 
 @dataclass(slots=True)
 class ViewChanger:
-    """Moves one ``PbftState`` between views. ``quorum_ms`` is when q view changes for our target were here."""
+    """Moves one ``PbftState`` between views. ``quorum_ms`` is when q members had reached our target."""
 
     state: PbftState
     ordering: Ordering
@@ -109,12 +110,12 @@ class ViewChanger:
             self.ask_for(wanted)
         if not state.is_changing_view:
             return
+        quorum = state.committee.quorum
         supporters = self._collect_supporters(state.target)
-        if len(supporters) < state.committee.quorum:
-            return
-        if state.schedule.compute_view_leader(state.target) == state.index:
+        is_leader = state.schedule.compute_view_leader(state.target) == state.index
+        if is_leader and len(supporters) >= quorum:
             self._start_view(supporters)
-        elif self.quorum_ms is None:
+        elif self.quorum_ms is None and self._count_reaching(state.target) >= quorum:
             self.quorum_ms = state.now_ms
 
     def _compute_view_to_join(self) -> int | None:
@@ -126,6 +127,11 @@ class ViewChanger:
         above = sorted(change.view for change in self.newest.values() if change.view > self.state.target)
         needed = self.state.committee.faults + 1
         return above[-needed] if len(above) >= needed else None
+
+    def _count_reaching(self, view: int) -> int:
+        """How many ask for this view or passed it. Only the newest view change of each member is kept and sent
+        again; if those who passed did not count, members split over two views could wait for ever."""
+        return sum(1 for change in self.newest.values() if change.view >= view)
 
     def _collect_supporters(self, view: int) -> tuple[ViewChange, ...]:
         """V: the view changes for exactly this view, by sender."""

@@ -1,7 +1,7 @@
 """Random fault schedules for a ``Cluster``, from a seed: crashes, torn outputs, partitions, one-way cuts, load.
 
-At most f members are down at any time (twins count), and in the end everything heals, so that liveness can be
-asked for. A schedule depends on its seed alone.
+At most f members are down at any time (twins count). In the end everything heals but for as many dead as asked
+for, so that liveness can be asked for. A schedule depends on its seed alone.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Plan:
     twins: int = 0
     rotation: int = 0
     weather: Weather = STORM
+    dead_in_the_end: int = 0
 
 
 def run_chaos(plan: Plan) -> Cluster:
@@ -40,6 +41,8 @@ def run_chaos(plan: Plan) -> Cluster:
         if host.engine is None:
             host.start()
     cluster.heal()
+    for host in rng.sample([host for host in cluster.hosts if host.honest], plan.dead_in_the_end):
+        host.crash()
     cluster.submit(1)
     cluster.run_until(cluster.is_done, 60_000)
     return cluster

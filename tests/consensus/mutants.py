@@ -266,6 +266,11 @@ MUTANTS = (
         _replace(Pacemaker, "timeout_ms", property(lambda self: self._base_ms << self._failed_views)),
     ),
     Mutant(
+        "15 only a quorum in one view starts the timer",
+        rules.check_a_split_over_views_heals,
+        _replace(ViewChanger, "_count_reaching", lambda self, view: len(self._collect_supporters(view))),
+    ),
+    Mutant(
         "16 no statuses",
         rules.check_late_commits_are_sent_again,
         _replace(Deadlines, "_compute_resend", lambda self: None),

@@ -202,6 +202,18 @@ def check_timeouts_grow_are_capped_and_shrink() -> None:
     assert pacemaker.timeout_ms == 100
 
 
+def check_a_split_over_views_heals() -> None:
+    """15: q members who left, for whatever views, start the new-view timer, or a split would last for ever."""
+    world = World()
+    straggler = world.subject(3)
+    straggler.feed(Work(WorkLevel.PENDING))
+    straggler.expire("view")
+    straggler.hear(world.change_view(0, 1))
+    straggler.hear(world.change_view(2, 2))
+    straggler.expire("new-view")
+    assert [view_change.view for view_change in straggler.sent(ViewChange)] == [1, 2]
+
+
 def check_late_commits_are_sent_again() -> None:
     """16: what one member decided alone, all certify, without anybody's view changing."""
     cluster = Cluster(4)
