@@ -9,7 +9,8 @@ are one prefix byte and a fixed-width rest; heights are 8 bytes, big endian, so 
     r ‖ height    receipts               o ‖ height    outbox leaves
     m ‖ height    summary                x ‖ tx id     height (8 bytes) ‖ position among the receipts (4 bytes)
     s ‖ key       state record           f ‖ key       record of the beacon follower
-    e ‖ key       evidence
+    e ‖ key       evidence               t ‖ xid       last notice about a cross-shard transfer (JSON)
+    y ‖ address ‖ height ‖ number (4 bytes)            xid of a transfer that concerns the account
 
 What does not live here: who writes when, and when a write is synced (``node.executor``).
 """
@@ -17,12 +18,15 @@ What does not live here: who writes when, and when a write is synced (``node.exe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
+
+import msgspec
 
 from consensus.certificate import Certificate
 from consensus.engine import Record
 from crosslink.block import BlockResult
 from crosslink.header import MAX_HEADER_BYTES, ShardHeader, compute_header_hash
+from crosslink.transfer_notices import TOPIC as TRANSFER_TOPIC
 from node.store import Store
 from node.wire import (
     MAX_BATCH_FRAME_BYTES,
@@ -32,6 +36,7 @@ from node.wire import (
 )
 from primitives.codec import Digest, Unsigned, Wire, decode, encode
 from primitives.errors import LocalError, RemoteError
+from primitives.identifiers import parse_address
 
 T = TypeVar("T")
 
@@ -57,6 +62,8 @@ _TRANSACTION: Final = b"x"
 _STATE: Final = b"s"
 _FOLLOWER: Final = b"f"
 _EVIDENCE: Final = b"e"
+_TRANSFER: Final = b"t"
+_TRANSFER_OF: Final = b"y"
 
 
 class ChainIdentity(Wire, frozen=True):
@@ -113,6 +120,7 @@ def build_block_records(
                 for position, pair in enumerate(pairs)
             ]
         )
+    records.extend(_build_transfer_records(header.height, result))
     if result.outbox:
         records.append(Record(_OUTBOX + suffix, encode(result.outbox)))
     records.extend([Record(_STATE + key, value) for key, value in result.changes.items()])
@@ -122,6 +130,19 @@ def build_block_records(
 def build_tip_record(height: int) -> Record:
     """The executed height once more: something to write where only a sync is wanted."""
     return Record(_TIP_KEY, height.to_bytes(8, "big"))
+
+
+def _build_transfer_records(height: int, result: BlockResult) -> Iterator[Record]:
+    """The last notice about each transfer, and for each account the transfers that concern it."""
+    number = 0
+    for topic, notice in result.events:
+        if topic != TRANSFER_TOPIC:
+            continue
+        xid = bytes.fromhex(notice["xid"])
+        yield Record(_TRANSFER + xid, msgspec.json.encode({**notice, "height": height}))
+        place = height.to_bytes(8, "big") + number.to_bytes(4, "big")
+        yield Record(_TRANSFER_OF + parse_address(notice["account"]) + place, xid)
+        number += 1
 
 
 def build_certificate_records(certificate: Certificate) -> list[Record]:
@@ -223,6 +244,19 @@ class Chain:
         if len(data) != 12:
             raise LocalError("the chain store holds a damaged transaction index")
         return int.from_bytes(data[:8], "big"), int.from_bytes(data[8:], "big")
+
+    def find_transfer(self, xid: bytes) -> Mapping[str, Any] | None:
+        """The last notice about a transfer on this shard (``crosslink.transfer_notices``), and its height."""
+        data = self._store.get(_TRANSFER + xid)
+        return None if data is None else cast(Mapping[str, Any], msgspec.json.decode(data))
+
+    def scan_transfers_of(self, address: bytes, before: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """(place, xid) of an account's transfers, newest first, from below the opaque ``before``; a transfer
+        comes once for each of its steps."""
+        prefix = _TRANSFER_OF + address
+        stop = prefix + (b"\xff" * 12 if before is None else before)
+        for key, xid in self._store.scan(prefix, stop, reverse=True):
+            yield key[len(prefix) :], xid
 
     def state_records(self) -> Iterator[tuple[bytes, bytes]]:
         """Every state record at ``tip_height()``, in key order."""

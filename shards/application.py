@@ -17,7 +17,8 @@ from crosslink.follower import BeaconFollower
 from crosslink.header import InboxCursor
 from crosslink.inbox import assess_readiness, derive_inbox
 from crosslink.summary import ShardSummary, compute_summary_root
-from crosslink.transfers import TransferMachine
+from crosslink.transfer_notices import describe_transfers
+from crosslink.transfers import TransferEvent, TransferMachine
 from primitives.codec import encode
 from primitives.merkle import compute_root
 from primitives.parameters import ProtocolParameters
@@ -107,7 +108,8 @@ class ShardApplication:
     def _execute(self, block: BlockInput) -> BlockResult:
         venue = self.venue
         venue.begin_block(block.height, block.timestamp_ms, block.beacon_ref.height)
-        own_events, cursor = self._consume_inbox(block)
+        steps, cursor = self._consume_inbox(block)
+        own_events = [event for event in map(describe_transfer, steps) if event is not None]
         batches = self._executed.filter(block.height, block.batches)
         transactions = [transaction for batch in batches for transaction in batch.transactions]
         outcomes = run_transactions(venue, self.machine, transactions)
@@ -132,10 +134,10 @@ class ShardApplication:
             outbox=outbox,
             summary=encode(summary),
             inbox_cursor=cursor,
-            events=messages,
+            events=(*messages, *describe_transfers(steps, outbox, self._protocol.message_bytes)),
         )
 
-    def _consume_inbox(self, block: BlockInput) -> tuple[list[EventTuple], InboxCursor]:
+    def _consume_inbox(self, block: BlockInput) -> tuple[list[TransferEvent], InboxCursor]:
         """Free what is registered, then apply what the beacon has for us, in its order."""
         machine, beacon_height = self.machine, block.beacon_ref.height
         machine.begin_block(block.height, beacon_height, self._follower.view_at(beacon_height))
@@ -146,8 +148,7 @@ class ShardApplication:
             if step is not None:
                 steps.append(step)
         self.venue.notes.clear()
-        events = [event for event in map(describe_transfer, steps) if event is not None]
-        return events, intake.cursor
+        return steps, intake.cursor
 
     def _encode_receipts(
         self, outcomes: Sequence[Outcome], own_events: list[EventTuple]
