@@ -26,6 +26,7 @@ from node.rpc.beacon import beacon_router
 from node.rpc.blocks import block_router
 from node.rpc.context import RpcContext
 from node.rpc.errors import ERROR_CODES, status_of
+from node.rpc.human_units import HumanUnits
 from node.rpc.limits import (
     BODY_DEADLINE_S,
     MAX_BODY_BYTES,
@@ -57,10 +58,11 @@ class RpcApplication:
     """The ASGI callable of one node. ``hub`` is where the runtime publishes certified blocks."""
 
     def __init__(self, service: NodeService, registry: CollectorRegistry) -> None:
-        self.hub = StreamHub(service)
+        units = HumanUnits(service)
+        self.hub = StreamHub(service, units)
         self._service = service
         self._metrics = RequestMetrics(registry, self.hub)
-        self._router = build_router(RpcContext(service, self.hub, registry))
+        self._router = build_router(RpcContext(service, self.hub, registry, units))
         self._in_flight = 0
         self._stopping = False
 

@@ -50,10 +50,16 @@ async def list_transactions(
     start = 0 if after is None else parse_number(after, TRANSACTIONS_NEXT) + 1
     entries = [] if start >= block.transactions else context.service.block_transactions(number, start, limit)
     following = start + len(entries)
+    present = context.units.present
     return {
         "height": number,
         "transactions": [
-            {"index": start + offset, "id": entry.id.hex(), "bytes": entry.data.hex(), "receipt": entry.receipt}
+            {
+                "index": start + offset,
+                "id": entry.id.hex(),
+                "bytes": entry.data.hex(),
+                "receipt": present(entry.receipt),
+            }
             for offset, entry in enumerate(entries)
         ],
         "next": str(following - 1) if entries and following < block.transactions else None,

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from prometheus_client import CollectorRegistry
 
+from node.rpc.human_units import HumanUnits
 from node.rpc.service import NodeService
 from node.rpc.stream import StreamHub
 
@@ -20,6 +21,7 @@ class RpcContext:
     service: NodeService
     hub: StreamHub
     registry: CollectorRegistry
+    units: HumanUnits
 
 
 Context: TypeAlias = NamedDependency[RpcContext]

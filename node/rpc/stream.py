@@ -27,6 +27,7 @@ import msgspec
 import trio
 
 from node.events import BlockCertified
+from node.rpc.human_units import HumanUnits
 from node.rpc.limits import (
     MAX_QUEUED_BYTES,
     MAX_QUEUED_MESSAGES,
@@ -41,8 +42,8 @@ from primitives.errors import RemoteError
 from primitives.identifiers import format_address, parse_address
 
 T = TypeVar("T")
-Levels: TypeAlias = dict[int, Mapping[str, Any]]
-"""One side of a book: price in ticks → the level as queries show it."""
+Levels: TypeAlias = dict[int, int]
+"""One side of a book: price in ticks → size in lots."""
 
 CLOSE_GOING_AWAY: Final = 1001
 CLOSE_POLICY: Final = 1008
@@ -73,18 +74,17 @@ class Topic:
         """The market's number or the address."""
         return self.name.partition(":")[2]
 
-    def snapshot(self) -> str:
-        """What a new or resynchronised subscriber starts from."""
-        head = {"topic": self.name, "seq": self.seq, "height": self.height}
-        if self.noun != "book":
-            return _text({"type": "subscribed", **head})
-        return _text({"type": "snapshot", **head, **_describe_levels(self.bids, self.asks)})
+    def describe(self, kind: str) -> dict[str, Any]:
+        """The head of a message that tells where the topic stands."""
+        return {"type": kind, "topic": self.name, "seq": self.seq, "height": self.height}
 
 
 @dataclass(slots=True, eq=False)
 class Subscriber:
-    """One connection's queue. ``closing`` is the code and reason with which the connection has to end."""
+    """One connection's queue. ``closing`` is the code and reason with which the connection has to end; ``_renew``
+    gives what follows a topic's ``resync``."""
 
+    _renew: Callable[[Topic], tuple[str, ...]]
     topics: dict[str, Topic] = field(default_factory=dict)
     queue: deque[str] = field(default_factory=deque)
     queued_bytes: int = 0
@@ -137,10 +137,7 @@ class Subscriber:
         offer, because publishing is synchronous."""
         self.lagging = False
         for topic in self.topics.values():
-            texts = [_text({"type": "resync", "topic": topic.name, "seq": topic.seq, "height": topic.height})]
-            if topic.noun == "book":
-                texts.append(topic.snapshot())
-            for text in texts:
+            for text in (_text(topic.describe("resync")), *self._renew(topic)):
                 self.queue.append(text)
                 self.queued_bytes += len(text)
 
@@ -148,8 +145,9 @@ class Subscriber:
 class StreamHub:
     """All topics and subscribers of one node, and those who wait for the next block."""
 
-    def __init__(self, service: NodeService) -> None:
+    def __init__(self, service: NodeService, units: HumanUnits) -> None:
         self._service = service
+        self._units = units
         self._topics: dict[str, Topic] = {}
         self._subscribers: dict[Subscriber, None] = {}
         self._waiting = 0
@@ -167,7 +165,7 @@ class StreamHub:
         self._check_running()
         if len(self._subscribers) >= MAX_STREAMS:
             raise RemoteError("BUSY", f"{MAX_STREAMS} streams are open; close one, or use another node")
-        subscriber = Subscriber()
+        subscriber = Subscriber(self._snapshot)
         self._subscribers[subscriber] = None
         try:
             yield subscriber
@@ -188,7 +186,8 @@ class StreamHub:
                 self._refresh_book(topic)
         topic.subscribers[subscriber] = None
         subscriber.topics[name] = topic
-        subscriber.offer(topic.snapshot())
+        for text in self._snapshot(topic) or (_text(topic.describe("subscribed")),):
+            subscriber.offer(text)
 
     def unsubscribe(self, subscriber: Subscriber, name: str) -> None:
         """Remove a topic; raises ``RemoteError`` (``BAD_SUBSCRIPTION``) where it was not subscribed."""
@@ -207,10 +206,11 @@ class StreamHub:
             return
         height = notice.header.height
         for name, event in notice.events:
-            topic = self._topics.get(name)
-            if topic is not None and topic.noun in ("trades", "account"):
+            # The state machine separates by a slash. Books are compared instead, see the module.
+            topic = self._topics.get(name.replace("/", ":", 1))
+            if topic is not None and topic.noun != "book":
                 kind = "trade" if topic.noun == "trades" else "event"
-                self._send(topic, height, kind, {"event": event})
+                self._send(topic, height, kind, {"event": self._units.present(event)})
         for topic in self._topics.values():
             topic.height = height
             if topic.noun == "book":
@@ -279,15 +279,26 @@ class StreamHub:
     def _publish_book(self, topic: Topic) -> None:
         bids, asks = topic.bids, topic.asks
         self._refresh_book(topic)
-        changes = _describe_levels(_compute_changes(bids, topic.bids), _compute_changes(asks, topic.asks))
-        if changes["bids"] or changes["asks"]:
-            self._send(topic, topic.height, "change", changes)
+        changed = _compute_changes(bids, topic.bids), _compute_changes(asks, topic.asks)
+        if changed[0] or changed[1]:
+            self._send(topic, topic.height, "change", self._describe_levels(topic, *changed))
 
     def _refresh_book(self, topic: Topic) -> None:
         book = self._service.book(topic.rest, STREAM_DEPTH)
         if book is not None:
-            topic.bids = {level["ticks"]: level for level in book["bids"]}
-            topic.asks = {level["ticks"]: level for level in book["asks"]}
+            topic.bids = dict(book["bids"])
+            topic.asks = dict(book["asks"])
+
+    def _snapshot(self, topic: Topic) -> tuple[str, ...]:
+        """A book as it was last published; nothing for other topics, which have no state."""
+        if topic.noun != "book":
+            return ()
+        return (_text({**topic.describe("snapshot"), **self._describe_levels(topic, topic.bids, topic.asks)}),)
+
+    def _describe_levels(self, topic: Topic, bids: Levels, asks: Levels) -> dict[str, Any]:
+        market = int(topic.rest)
+        show = self._units.present_levels
+        return {"bids": show(bids.items(), market), "asks": show(asks.items(), market)}
 
     def _send(self, topic: Topic, height: int, kind: str, body: Mapping[str, Any]) -> None:
         topic.seq += 1
@@ -298,13 +309,8 @@ class StreamHub:
 
 def _compute_changes(before: Levels, after: Levels) -> Levels:
     """The levels that are new or different, and those that are gone with ``lots`` 0."""
-    changes = {ticks: level for ticks, level in after.items() if before.get(ticks) != level}
-    gone = {ticks: {**level, "size": "0", "lots": 0} for ticks, level in before.items() if ticks not in after}
-    return changes | gone
-
-
-def _describe_levels(bids: Levels, asks: Levels) -> dict[str, list[Mapping[str, Any]]]:
-    return {"bids": list(bids.values()), "asks": list(asks.values())}
+    changes = {ticks: lots for ticks, lots in after.items() if before.get(ticks) != lots}
+    return changes | {ticks: 0 for ticks in before if ticks not in after}
 
 
 def _text(message: Mapping[str, Any]) -> str:

@@ -104,7 +104,7 @@ async def show_transaction(context: Context, transaction: PathText, wait_ms: Wai
     if wait_ms and not _is_final(view):
         final = await context.hub.wait_until(lambda: _final_view(service, identity), wait_ms)
         view = final or service.transaction(identity)
-    receipt = None if view.receipt is None else dict(view.receipt)
+    receipt = None if view.receipt is None else context.units.present(view.receipt)
     return Status(identity.hex(), view.state.value, view.height, view.index, receipt)
 
 

@@ -19,14 +19,14 @@ async def list_transfers(
     context: Context, account: Account, after: After = None, limit: Limit = DEFAULT_PAGE
 ) -> Entries:
     """Newest first, as far as this shard keeps them."""
-    return dict(context.service.transfers(parse_address(account), Page(after, limit)))
+    return dict(context.units.present(context.service.transfers(parse_address(account), Page(after, limit))))
 
 
 @get("/{xid:str}", summary="The state of one transfer on this shard")
 async def show_transfer(context: Context, xid: PathText) -> Entries:
     """Open, settled or refunded where it was sent; pending, credited or rejected where it arrives."""
     transfer = context.service.transfer(parse_digest(xid, "a transfer id"))
-    return dict(require(transfer, "such transfer on this shard"))
+    return dict(context.units.present(require(transfer, "such transfer on this shard")))
 
 
 transfer_router = Router("/v1/transfers", route_handlers=[list_transfers, show_transfer])

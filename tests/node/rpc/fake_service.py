@@ -15,6 +15,7 @@ from consensus.committee import Committee
 from crosslink.header import NO_BEACON_REF, START_CURSOR, ShardHeader, compute_header_hash
 from node.events import BlockCertified, SubmissionResult
 from node.rpc.app import RpcApplication
+from node.rpc.human_units import page_orders
 from node.rpc.receipts import describe_receipt, read_receipt_code
 from node.rpc.server import RpcListener, RpcServer
 from node.rpc.service import (
@@ -147,15 +148,19 @@ class FakeService:
         raise RemoteError("NOT_SERVED", "this member follows a shard; ask a beacon member")
 
     def account(self, address: bytes) -> Json | None:
-        return {"address": format_address(address)} if address == ADDRESS else None
-
-    def orders(self, address: bytes, page: Page) -> Json | None:
         if address != ADDRESS:
             return None
-        start = 0 if page.after is None else int(page.after) + 1
-        stop = min(start + page.limit, self.open_orders)
-        more = str(stop - 1) if stop < self.open_orders else None
-        return {"orders": [{"seq": seq} for seq in range(start, stop)], "next": more}
+        orders = [
+            {"seq": seq, "client_id": 0, "side": seq % 2, "price_ticks": 600_001, "open_lots": 250}
+            for seq in range(self.open_orders)
+        ]
+        position = {"market": 1, "size_lots": -1_500, "cost": 12_500_000, "orders": orders}
+        part = {"index": 0, "cash": 7, "equity": -1, "positions": [position]}
+        return {"address": format_address(address), "nonce": 3, "subaccounts": [part]}
+
+    def orders(self, address: bytes, page: Page) -> Json | None:
+        view = self.account(address)
+        return None if view is None else page_orders(view, page)
 
     def markets(self) -> Json:
         return {"markets": [MARKET]}
@@ -168,7 +173,7 @@ class FakeService:
             return None
         bids = sorted(self.bids.items(), reverse=True)[:depth]
         asks = sorted(self.asks.items())[:depth]
-        return {"market": 1, "height": len(self.blocks), "bids": _levels(bids), "asks": _levels(asks)}
+        return {"market": 1, "height": len(self.blocks), "bids": bids, "asks": asks}
 
     def transfer(self, transfer: bytes) -> Json | None:
         return {"xid": transfer.hex(), "state": "OPEN"} if transfer == XID else None
@@ -178,10 +183,6 @@ class FakeService:
 
     def receipt_code(self, encoded: bytes) -> str:
         return read_receipt_code(encoded)
-
-
-def _levels(side: list[tuple[int, int]]) -> list[dict[str, Any]]:
-    return [{"price": str(ticks), "ticks": ticks, "size": str(lots), "lots": lots} for ticks, lots in side]
 
 
 @dataclass

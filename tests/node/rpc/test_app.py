@@ -199,7 +199,7 @@ async def test_every_documented_read_answers(interface: Interface) -> None:
     interface.service.bids = {10: 3, 9: 1}
     assert (await interface.get(f"/v1/accounts/{ACCOUNT}"))["address"] == ACCOUNT
     orders = await interface.get(f"/v1/accounts/{ACCOUNT}/orders?limit=2")
-    assert (len(orders["orders"]), orders["next"]) == (2, "1")
+    assert (len(orders["orders"]), orders["next"]) == (2, "0.1.1")
     assert (await interface.get("/v1/markets"))["markets"][0]["id"] == 1
     assert (await interface.get("/v1/markets/BTC-PERP"))["id"] == 1
     assert [row["ticks"] for row in (await interface.get("/v1/markets/1/book?depth=1"))["bids"]] == [10]
@@ -211,6 +211,25 @@ async def test_every_documented_read_answers(interface: Interface) -> None:
     assert (await interface.get("/v1/genesis"))["devnet"] is True
     assert (await interface.get("/health"))["status"] == "alive"
     assert (await interface.get("/ready"))["status"] == "ready"
+
+
+async def test_amounts_come_in_human_units_and_as_integers(interface: Interface) -> None:
+    interface.service.bids = {600_001: 250}
+    [part] = (await interface.get(f"/v1/accounts/{ACCOUNT}"))["subaccounts"]
+    assert (part["cash"], part["cash_raw"], part["equity"]) == ("0.000007", 7, "-0.000001")
+    [position] = part["positions"]
+    assert (position["size"], position["size_lots"], position["cost"]) == ("-1.500", -1_500, "12.500000")
+    assert position["open_orders"] == 5
+    assert "orders" not in position
+    order = (await interface.get(f"/v1/accounts/{ACCOUNT}/orders"))["orders"][1]
+    assert (order["price"], order["price_ticks"], order["open"], order["side"]) == (
+        "60000.1",
+        600_001,
+        "0.250",
+        "SELL",
+    )
+    [level] = (await interface.get("/v1/markets/1/book"))["bids"]
+    assert level == {"price": "60000.1", "ticks": 600_001, "size": "0.250", "lots": 250}
 
 
 async def test_metrics_count_requests_by_route_and_status(interface: Interface) -> None:

@@ -12,6 +12,7 @@ import trio_websocket
 from node.client import NodeClient
 from node.client_stream import Book, Stream
 from node.rpc import limits, stream
+from node.rpc.human_units import HumanUnits
 from node.rpc.stream import StreamHub, Subscriber
 from primitives.errors import RemoteError
 from primitives.hashing import hash_bytes
@@ -47,9 +48,11 @@ async def test_trades_and_account_events_go_to_their_topics_only() -> None:
     async with serve_fake() as node, NodeClient(node.url) as client, client.stream(topics) as heard:
         assert (await take(heard, "subscribed"))["topic"] == "trades:1"
         assert (await take(heard, "subscribed"))["topic"] == "account:" + ACCOUNT
-        node.certify([("trades:2", {"lots": 1}), ("trades:1", {"lots": 2}), ("account:" + ACCOUNT, {"fee": 3})])
-        assert (await take(heard, "trade"))["event"] == {"lots": 2}
-        assert (await take(heard, "event"))["event"] == {"fee": 3}
+        node.certify(
+            [("trades/2", {"lots": 1}), ("trades/1", {"market": 1, "lots": 2}), ("account/" + ACCOUNT, {"fee": 3})]
+        )
+        assert (await take(heard, "trade"))["event"] == {"market": 1, "size": "0.002", "lots": 2}
+        assert (await take(heard, "event"))["event"] == {"fee": "0.000003", "fee_raw": 3}
 
 
 async def test_a_book_is_a_snapshot_and_then_changes_that_keep_a_mirror_whole() -> None:
@@ -144,6 +147,10 @@ async def test_a_stream_too_many_is_told_to_try_again(monkeypatch: pytest.Monkey
 # --- the hub alone -----------------------------------------------------------------------------------------
 
 
+def make_hub(service: FakeService) -> StreamHub:
+    return StreamHub(service, HumanUnits(service))
+
+
 async def drain(subscriber: Subscriber) -> list[str]:
     """The types of everything that is queued, in order."""
     texts = []
@@ -154,7 +161,7 @@ async def drain(subscriber: Subscriber) -> list[str]:
 
 async def test_a_slow_subscriber_resyncs_and_loses_nobody_elses_messages() -> None:
     service = FakeService()
-    hub = StreamHub(service)
+    hub = make_hub(service)
     with hub.open() as slow, hub.open() as quick:
         for subscriber in (slow, quick):
             hub.subscribe(subscriber, "book:1")
@@ -176,7 +183,7 @@ async def test_a_slow_subscriber_resyncs_and_loses_nobody_elses_messages() -> No
 
 async def test_a_subscriber_that_never_drains_its_queue_is_closed_with_a_reason() -> None:
     service = FakeService()
-    hub = StreamHub(service)
+    hub = make_hub(service)
     with hub.open() as slow:
         hub.subscribe(slow, "blocks")
         for count in itertools.count():
@@ -193,7 +200,7 @@ async def test_a_subscriber_that_never_drains_its_queue_is_closed_with_a_reason(
 
 
 async def test_large_messages_count_by_their_bytes() -> None:
-    subscriber = Subscriber()
+    subscriber = Subscriber(lambda _: ())
     for _ in range(5):
         subscriber.offer("x" * (limits.MAX_QUEUED_BYTES // 4))
     assert subscriber.lagging
@@ -201,7 +208,7 @@ async def test_large_messages_count_by_their_bytes() -> None:
 
 
 def test_topics_are_forgotten_with_their_last_subscriber() -> None:
-    hub = StreamHub(FakeService())
+    hub = make_hub(FakeService())
     with hub.open() as subscriber:
         hub.subscribe(subscriber, "book:BTC-PERP")
         hub.unsubscribe(subscriber, "book:BTC-PERP")
@@ -213,7 +220,7 @@ def test_topics_are_forgotten_with_their_last_subscriber() -> None:
 
 
 def test_a_stream_has_a_bounded_number_of_topics() -> None:
-    hub = StreamHub(FakeService())
+    hub = make_hub(FakeService())
     with hub.open() as subscriber:
         for index in range(limits.MAX_SUBSCRIPTIONS):
             hub.subscribe(subscriber, f"account:0x{index:040x}")
