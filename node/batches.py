@@ -2,8 +2,8 @@
 
 Theory of operation. A batch is UNVERIFIED on arrival (its author's signature is checked, its transactions are not
 yet), then VERIFIED, and so a candidate for payloads, or REFUSED: one bad transaction makes a batch invalid for
-everybody, and it stays findable so that a payload that names it is known to be invalid. Verification happens once; the
-mark is kept with the batch by digest. What is executed stays findable until its block is certified and synced
+everybody, and it stays findable so that a payload that names it is known to be invalid. Verification happens once;
+the mark is kept with the batch by digest. What is executed stays findable until its block is certified and synced
 (``forget_executed``), because a second payload in flight may name it again.
 
 Bounds: bytes and batches per author. What a payload in flight needs is exempt (``wanted``): a quota must not be

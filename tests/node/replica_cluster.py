@@ -1,0 +1,264 @@
+"""Replicas on virtual time: a pump, a network and disks that obey the test.
+
+Every member has a memory store and vote log that outlive it. Frames take ``delay_ms``; ``drops`` is asked for each
+frame and may cut, count or forge. The pump honours effects in order and may join those of several events, as the
+real one does.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
+
+from consensus.engine import EngineFactory, EngineParameters, load_engine_factory
+from node.events import (
+    BlockCertified,
+    Effects,
+    FrameReceived,
+    LinkDown,
+    LinkUp,
+    Outgoing,
+    ReplicaEvent,
+    Start,
+    SubmissionReply,
+    TimerFired,
+    TransactionsSubmitted,
+)
+from node.members import Member
+from node.memory_store import MemoryStore, MemoryVoteLog
+from node.replica import Replica, open_replica
+from node.replica_setup import ReplicaLimits, ReplicaSetup, StandsAlone
+from primitives.parameters import ProtocolParameters
+from tests.consensus.tokens import TokenScheme, make_committee, make_signers
+from tests.node.toy_application import ToyApplication
+
+GENESIS_MS = 1_700_000_000_000
+FAST_LIMITS = ReplicaLimits(sync_ms=200, sync_blocks=8)
+
+
+@dataclass
+class Node:
+    """One member: its disks, its process (if it runs), and what the test may look at."""
+
+    index: int
+    member: Member
+    store: MemoryStore
+    log: MemoryVoteLog
+    application: ToyApplication
+    replica: Replica | None = None
+    life: int = 0
+    skew_ms: int = 0
+    salt: bytes = b""
+    timers: dict[str, int] = field(default_factory=dict)
+    replies: list[SubmissionReply] = field(default_factory=list)
+    certified: list[BlockCertified] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
+    halted: str | None = None
+
+
+class Cluster:
+    """``size`` members of one committee."""
+
+    def __init__(
+        self,
+        size: int = 4,
+        *,
+        delay_ms: int = 2,
+        limits: ReplicaLimits = FAST_LIMITS,
+        parameters: ProtocolParameters | None = None,
+        engine_parameters: EngineParameters | None = None,
+        factory: EngineFactory | None = None,
+    ) -> None:
+        self.now_ms = 1_000
+        self.delay_ms = delay_ms
+        self.limits = limits
+        self.parameters = parameters or ProtocolParameters()
+        self.engine_parameters = engine_parameters or EngineParameters()
+        self.factory = factory or load_engine_factory("pbft")
+        self.scheme = TokenScheme()
+        self.committee = make_committee(size)
+        self.signers = make_signers(size)
+        self.drops: Callable[[int, Outgoing], bool] = lambda sender, outgoing: False
+        self.frames: dict[int, int] = {}
+        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._sequence = 0
+        self._tickets = 0
+        self.nodes = [
+            Node(
+                index,
+                Member(self.committee.shard, index, key),
+                MemoryStore(),
+                MemoryVoteLog(),
+                ToyApplication(self.scheme),
+            )
+            for index, key in enumerate(self.committee.members)
+        ]
+
+    # --- processes -----------------------------------------------------------------------------------------
+
+    def make_setup(self, index: int) -> ReplicaSetup:
+        node = self.nodes[index]
+        node.application = ToyApplication(self.scheme, self.parameters.batch_lifetime_blocks, node.salt)
+        return ReplicaSetup(
+            committee=self.committee,
+            signer=self.signers[index],
+            scheme=self.scheme,
+            engine=self.factory,
+            engine_parameters=self.engine_parameters,
+            application=node.application,
+            parameters=self.parameters,
+            genesis_hash=bytes(32),
+            genesis_time_ms=GENESIS_MS,
+            store=node.store,
+            vote_log=node.log.load(),
+            wall=lambda: GENESIS_MS + self.now_ms + node.skew_ms,
+            role=StandsAlone(),
+            limits=self.limits,
+        )
+
+    def start(self, *indices: int) -> None:
+        """Start members (all of them by default) and link them with everybody who runs."""
+        for index in indices or range(len(self.nodes)):
+            node = self.nodes[index]
+            assert node.replica is None
+            node.replica = open_replica(self.make_setup(index))
+            node.life += 1
+            node.halted = None
+            node.timers = {}
+            self._give(index, Start())
+            for other in self.nodes:
+                if other.replica is not None and other.index != index:
+                    self._give(index, LinkUp(other.member))
+                    self._give(other.index, LinkUp(node.member))
+
+    def kill(self, index: int, rng: Random | None = None) -> None:
+        """End a process at once; with ``rng`` the power fails and a part of the unsynced tail is lost."""
+        node = self.nodes[index]
+        node.replica = None
+        if rng is not None:
+            node.store.crash(rng)
+        for other in self.nodes:
+            if other.replica is not None:
+                self._give(other.index, LinkDown(node.member))
+
+    # --- the pump ------------------------------------------------------------------------------------------
+
+    def _give(self, index: int, *events: ReplicaEvent) -> None:
+        """Handle events in one round: all records are written before anything else happens."""
+        node = self.nodes[index]
+        if node.replica is None or node.halted is not None:
+            return
+        gathered: list[Effects] = []
+        for event in events:
+            gathered.append(node.replica.handle(event, self.now_ms))
+        while node.replica.busy:
+            gathered.append(node.replica.work(self.now_ms))
+            self._honour(node, gathered)
+            gathered = []
+        self._honour(node, gathered)
+
+    def _honour(self, node: Node, gathered: list[Effects]) -> None:
+        for effects in gathered:
+            node.log.write(effects.persist)
+        for effects in gathered:
+            for write in effects.writes:
+                node.store.write(write.records, sync=write.sync)
+            for outgoing in effects.sends:
+                self._send(node.index, outgoing)
+            for timer in effects.timers:
+                self._set_timer(node, timer.timer, timer.delay_ms)
+            node.replies.extend(effects.replies)
+            node.certified.extend(effects.certified)
+            node.alarms.extend(effects.alarms)
+            if effects.halt is not None:
+                node.halted = effects.halt
+
+    def _set_timer(self, node: Node, timer: str, delay_ms: int | None) -> None:
+        if delay_ms is None:
+            node.timers.pop(timer, None)
+            return
+        due_ms = self.now_ms + delay_ms
+        node.timers[timer] = due_ms
+        life = node.life
+
+        def fire() -> None:
+            if node.life == life and node.timers.get(timer) == due_ms:
+                del node.timers[timer]
+                self._give(node.index, TimerFired(timer))
+
+        self._at(due_ms, fire)
+
+    def _send(self, sender: int, outgoing: Outgoing) -> None:
+        self.frames[outgoing.kind] = self.frames.get(outgoing.kind, 0) + 1
+        if not self.drops(sender, outgoing):
+            self.deliver(sender, outgoing.member.index, outgoing.kind, outgoing.body)
+
+    def deliver(self, sender: int, target: int, kind: int, body: bytes) -> None:
+        """A frame arrives after the delay, whether ``sender`` sent it or the test made it up."""
+        source = self.nodes[sender].member
+        life = self.nodes[target].life
+
+        def arrive() -> None:
+            if self.nodes[target].life == life:
+                self._give(target, FrameReceived(source, kind, body))
+
+        self._at(self.now_ms + self.delay_ms, arrive)
+
+    def _at(self, due_ms: int, action: Callable[[], None]) -> None:
+        self._sequence += 1
+        heapq.heappush(self._queue, (due_ms, self._sequence, action))
+
+    # --- what tests do -------------------------------------------------------------------------------------
+
+    def submit(self, index: int, *transactions: bytes) -> int:
+        """Hand transactions to a member; returns the ticket."""
+        self._tickets += 1
+        self._give(index, TransactionsSubmitted(self._tickets, transactions))
+        return self._tickets
+
+    def run(self, for_ms: int) -> None:
+        """Let time pass."""
+        stop = self.now_ms + for_ms
+        while self._queue and self._queue[0][0] <= stop:
+            due_ms, _, action = heapq.heappop(self._queue)
+            self.now_ms = max(self.now_ms, due_ms)
+            action()
+        self.now_ms = stop
+
+    def run_until(self, condition: Callable[[], bool], within_ms: int = 30_000) -> int:
+        """Let time pass until ``condition``; returns the ms that took, fails after ``within_ms``."""
+        started = self.now_ms
+        while not condition():
+            assert self.now_ms - started < within_ms, f"not within {within_ms} ms: {self.describe()}"
+            self.run(5)
+        return self.now_ms - started
+
+    def heights(self) -> list[int]:
+        """Certified heights; -1 for a member that does not run."""
+        return [-1 if node.replica is None else node.replica.statistics().certified_height for node in self.nodes]
+
+    def statistics(self, index: int) -> Any:
+        replica = self.nodes[index].replica
+        assert replica is not None
+        return replica.statistics()
+
+    def describe(self) -> str:
+        return f"heights {self.heights()}, halted {[node.halted for node in self.nodes]}"
+
+    def check_prefixes(self) -> None:
+        """No two members certified different blocks, and each member's notices are in order, once each."""
+        by_height: dict[int, bytes] = {}
+        for node in self.nodes:
+            for block in node.certified:
+                known = by_height.setdefault(block.header.height, block.header_hash)
+                assert known == block.header_hash, f"two blocks at height {block.header.height}"
+        for node in self.nodes:
+            heights = [block.header.height for block in node.certified]
+            assert len(set(heights)) == len(heights) or node.life > 1
+
+    def with_limits(self, **changes: int) -> None:
+        """Applies to members that start from now on."""
+        self.limits = replace(self.limits, **changes)
