@@ -55,6 +55,7 @@ RECENT_BLOCKS: Final = 128
 """Deliveries kept in memory for pushing bundles; older ones are collected from the store."""
 ADMITTED_AHEAD_HEADERS: Final = 1_024
 """A submission may wait in the mempool for the one before it; four full ones ahead is more than any queue."""
+MAX_RECEIPT_BYTES: Final = 1_024
 OVERDUE_HEARTBEATS: Final = 4
 """So many missed heartbeats while transfers are open are worth a complaint about the leader."""
 
@@ -67,6 +68,12 @@ class BeaconReceipt(Wire, frozen=True):
     shard: ShardNumber
     height: Unsigned
     code: str
+
+
+def decode_beacon_receipt(data: bytes) -> BeaconReceipt:
+    """The receipt in ``data``; raises ``RemoteError``."""
+    receipt: BeaconReceipt = decode(BeaconReceipt, data, max_bytes=MAX_RECEIPT_BYTES)
+    return receipt
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,6 +179,11 @@ class Transport:
         if peer is not None and self._book.set_local(member, Address(host, port)):
             self._notify_moved(peer)
 
+    def address_of(self, member: Member) -> str | None:
+        """``host:port`` where ``member`` was last known to listen."""
+        address = self._book.address_of(member)
+        return None if address is None else f"{address.host}:{address.port}"
+
     def connected(self) -> list[Member]:
         """Members with both lanes up."""
         return self._table.connected()

@@ -124,6 +124,7 @@ def build_shard_application(
         chain=chain,
         parameters=parameters,
         protocol=genesis.parameters,
+        peers=[item.shard for item in genesis.shards if item.shard != shard],
         follower=follower,
         scheme=scheme,
         paranoid=paranoid,

@@ -1,0 +1,234 @@
+"""One validator's process at run time: the pump, the links, the API and the control socket in one nursery.
+
+Start: open the home, build the replica, bind the API's port, listen for peers, write ``process.json``, start the
+pump. Stop (a signal, the control socket, ``Halted``): streams get their close frame and requests are drained,
+then the pump ends between two rounds, links close, databases close. A second signal ends the process at once.
+
+What does not live here: what a replica is made of (``node.validator``), what the API answers
+(``node.node_service``), any protocol decision.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import trio
+from trio_typing import TaskStatus
+
+from node.validator import Validator, build_validator
+from node.clock import monotonic_ms, wall_ms
+from node.control import serve_control
+from node.events import BlockCertified, LinkDown, LinkUp, Outgoing, Start
+from node.home import OpenHome, open_home
+from node.link_faults import FaultRule, LinkFaults
+from node.logs import configure_logging, member_logger
+from node.metrics import Metrics
+from node.node_service import ReplicaService
+from node.process_file import ProcessFile, remove_process_file, write_process_file
+from node.pump import Pump
+from node.rpc.app import RpcApplication
+from node.rpc.server import RpcListener, RpcServer
+from node.transport import Transport
+from node.transport_config import TransportConfig
+from primitives.errors import LocalError
+from primitives.signing import check_verification_rule
+
+SLOW_SYNC_US = 2_000
+"""A disk whose 99th percentile is above this would stall votes on the loop thread."""
+STOP_DEADLINE_S = 10
+"""Longer than the API's drain; after it the nursery is cancelled, and what was not certified stays so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """What the tasks of a running node share."""
+
+    opened: OpenHome
+    validator: Validator
+    faults: LinkFaults
+    transport: Transport
+    pump: Pump
+    server: RpcServer
+    stop: trio.Event
+    drained: trio.Event
+
+
+def start_node(home: Path, environment: Mapping[str, str], prompt: Callable[[str], str] | None) -> None:
+    """Run the node in ``home`` until it is told to stop; raises ``LocalError`` with one clear line."""
+    check_verification_rule()
+    with ExitStack() as stack:
+        opened = open_home(home, environment, prompt)
+        stack.callback(opened.close)
+        log = opened.config.log
+        configure_logging(log.level, log.format, home / log.file if log.file else None)
+        listener = RpcListener(opened.config.rpc.host, opened.config.rpc.port)
+        stack.callback(listener.close)
+        stack.callback(remove_process_file, home)
+        validator = build_validator(opened)
+        trio.run(_run, opened, validator, listener)
+
+
+async def _run(opened: OpenHome, validator: Validator, listener: RpcListener) -> None:
+    log = member_logger(validator.member.name, opened.config.committee)
+    edges = _build_edges(opened, validator, listener)
+    try:
+        async with trio.open_nursery() as nursery:
+            port = await nursery.start(edges.transport.run)
+            await nursery.start(_serve_api, edges)
+            await _start_control(nursery, edges)
+            nursery.start_soon(edges.pump.run, Start())
+            nursery.start_soon(_wait_signals, edges.stop)
+            process = ProcessFile(validator.member.name, os.getpid(), port, listener.port, listener.url, wall_ms())
+            write_process_file(opened.config.home, process)
+            log.info("started", p2p_port=port, rpc=listener.url, height=validator.replica.statistics().height)
+            await edges.stop.wait()
+            log.info("stopping")
+            edges.server.stop()
+            with trio.move_on_after(STOP_DEADLINE_S):
+                await edges.drained.wait()
+            nursery.cancel_scope.cancel()
+    except* LocalError as group:
+        raise _first(group) from None
+    log.info("stopped")
+
+
+def _first(group: BaseExceptionGroup[LocalError]) -> LocalError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, LocalError)
+    return error
+
+
+def _build_edges(opened: OpenHome, validator: Validator, listener: RpcListener) -> Edges:
+    config = opened.config
+    log = member_logger(validator.member.name, config.committee)
+    rng = Random(secrets.token_bytes(32))
+    faults = LinkFaults(rng)
+    metrics = Metrics(validator.member.name, config.committee)
+
+    def send(outgoing: Outgoing) -> None:
+        transport.send(outgoing.member, outgoing.lane, outgoing.kind, outgoing.body)
+
+    def on_certified(block: BlockCertified) -> None:
+        application.hub.publish(block)
+        service.note_certified(block)
+
+    def on_alarm(sentence: str) -> None:
+        log.error("alarm", what=sentence)
+        service.note_alarm(sentence)
+
+    pump = Pump(
+        validator.replica,
+        opened.store,
+        opened.vote_log,
+        send=send,
+        on_reply=lambda reply: service.on_reply(reply),
+        on_certified=on_certified,
+        on_alarm=on_alarm,
+        sync_in_thread=opened.probe.p99_us > SLOW_SYNC_US,
+    )
+    transport = Transport(
+        TransportConfig(
+            chain=opened.chain,
+            incarnation=validator.committee.incarnation,
+            shard=config.node.shard,
+            index=validator.member.index,
+            listen_host=config.p2p.host,
+            listen_port=config.p2p.port,
+            address_sequence=wall_ms(),
+        ),
+        opened.seed,
+        validator.peers,
+        validator.peers,
+        on_frame=pump.post_frame,
+        on_connected=lambda member: pump.post_link(LinkUp(member)),
+        on_disconnected=lambda member: pump.post_link(LinkDown(member)),
+        clock=monotonic_ms,
+        rng=rng,
+        faults=faults,
+    )
+    for seed in validator.seeds:
+        transport.set_address(*seed)
+    service = ReplicaService(opened, validator, pump, transport)
+    application = RpcApplication(service, metrics.registry)
+    for component, read in (
+        ("replica", validator.replica.statistics),
+        ("pump", pump.statistics),
+        ("transport", transport.statistics),
+        ("votes", opened.vote_log.statistics),
+        ("chain", opened.store.statistics),
+    ):
+        metrics.add_source(component, read)
+    return Edges(
+        opened, validator, faults, transport, pump, RpcServer(application, listener), trio.Event(), trio.Event()
+    )
+
+
+async def _serve_api(edges: Edges, *, task_status: TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
+    await edges.server.serve(task_status=task_status)
+    edges.drained.set()
+
+
+async def _wait_signals(stop: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        async for _ in received:
+            if stop.is_set():
+                os._exit(1)
+            stop.set()
+
+
+# --- the control socket of devnets -------------------------------------------------------------------------
+
+
+async def _start_control(nursery: trio.Nursery, edges: Edges) -> None:
+    path = edges.opened.config.devnet.control_socket
+    if not path:
+        return
+    by_name = {member.name: member for member in edges.validator.peers}
+
+    def on_addresses(request: Mapping[str, Any]) -> Mapping[str, Any]:
+        known = [(by_name[name], address) for name, address in request["book"].items() if name in by_name]
+        for member, (host, port) in known:
+            edges.transport.set_address(member, str(host), int(port))
+        return {"known": len(known)}
+
+    def on_faults(request: Mapping[str, Any]) -> Mapping[str, Any]:
+        now = monotonic_ms()
+        edges.faults.apply([_read_rule(rule, now) for rule in request["rules"]])
+        return {}
+
+    def on_stop(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        edges.stop.set()
+        return {}
+
+    handlers = {"addresses": on_addresses, "faults": on_faults, "stop": on_stop, "ping": lambda _: {}}
+
+    async def serve(*, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        await serve_control(edges.opened.config.home / path, handlers, task_status=task_status)
+
+    await nursery.start(serve)
+
+
+def _read_rule(rule: Mapping[str, Any], now_ms: int) -> FaultRule:
+    """A rule as the supervisor writes it; ``ValueError``, ``KeyError`` or ``TypeError`` where it is none."""
+    destinations = rule.get("destinations")
+    return FaultRule(
+        identifier=str(rule["identifier"]),
+        expires_ms=now_ms + int(rule["lease_ms"]),
+        destinations=None if destinations is None else frozenset((int(s), int(i)) for s, i in destinations),
+        cut=bool(rule.get("cut", False)),
+        drop_ppm=int(rule.get("drop_ppm", 0)),
+        duplicate_ppm=int(rule.get("duplicate_ppm", 0)),
+        delay_ms=int(rule.get("delay_ms", 0)),
+        jitter_ms=int(rule.get("jitter_ms", 0)),
+        bandwidth_bytes_per_s=int(rule.get("bandwidth_bytes_per_s", 0)),
+    )
