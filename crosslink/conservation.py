@@ -127,6 +127,7 @@ def apply_verdicts(flow: Flow, tally: ChannelTally) -> None:
 
 # --- a summary against flows -------------------------------------------------------------------------------
 
+
 @dataclass(frozen=True, slots=True)
 class PeerPosition:
     """The two flows between the submitting shard and one peer, as registered before the submission, and what the
