@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import trio
 import typer
 
-from node.cli.failures import reported
+from crosslink.messages import compute_xid
 from node.cli.network_file import Target, find_target
 from node.cli.options import (
     JsonOption,
@@ -43,7 +43,6 @@ AmountArgument = Annotated[str, typer.Argument(metavar="AMOUNT", help="In units 
 
 
 @account_app.command("show")
-@reported
 def show_account(
     address: Annotated[str | None, typer.Argument(metavar="[ADDRESS]", show_default=False)] = None,
     key: MaybeKeyOption = None,
@@ -65,7 +64,6 @@ def show_account(
 
 
 @account_app.command("fund")
-@reported
 def fund_account(
     address: AddressArgument,
     amount: AmountArgument,
@@ -94,7 +92,6 @@ def fund_account(
 
 
 @account_app.command("transfer")
-@reported
 def transfer(
     recipient: AddressArgument,
     amount: AmountArgument,
@@ -123,7 +120,7 @@ def transfer(
                 return {"id": status.id, "shard": session.shard, "height": status.height, "state": "certified"}
             with show_progress(f"locking on shard {session.shard}") as progress:
                 locked = await send([await _prepare_lock(session, order, to_shard)])
-                xid = _find_xid(locked.receipt or {})
+                xid = _find_xid(session, locked.receipt or {})
                 progress.update(f"locked in block {locked.height}; waiting for shard {to_shard} and the beacon")
                 settled = await _wait_settled(session, xid, timeout)
             if settled["state"] == REFUNDED:
@@ -187,11 +184,11 @@ async def _prepare_lock(session: Session, order: Transfer, destination: int) -> 
     return CrossTransfer(destination, order.recipient, order.subaccount, order.asset, order.amount, deadline)
 
 
-def _find_xid(receipt: Mapping[str, Any]) -> str:
+def _find_xid(session: Session, receipt: Mapping[str, Any]) -> str:
     """The transfer that the lock in this receipt began."""
     for event in receipt.get("events", ()):
-        if event.get("type") == "locked" and "xid" in event:
-            return str(event["xid"])
+        if event.get("type") == "locked":
+            return compute_xid(session.chain, session.shard, event["destination"], event["sequence"]).hex()
     raise RemoteError("BAD_RESPONSE", "the receipt of the lock names no transfer")
 
 
@@ -200,7 +197,7 @@ async def _wait_settled(session: Session, xid: str, timeout_s: float) -> dict[st
     with trio.move_on_after(timeout_s):
         while True:
             found = await session.client.transfer(xid)
-            if found["state"] != OPEN:
+            if found["state"] != OPEN and found["is_certified"]:
                 return found
             await trio.sleep(POLL_S)
     raise RemoteError(
@@ -219,16 +216,11 @@ def _print_account(owner: bytes, entry: Mapping[str, Any]) -> None:
         for part in account["subaccounts"]
     ]
     print_table(title, ("subaccount", "cash", "equity", "withdrawable", "positions"), rows)
+    columns = ("market", "size", "cost", "value", "open_orders")
     positions = [
-        (
-            part["index"],
-            position["market"],
-            position["size"],
-            position.get("entry_price"),
-            position.get("unrealised"),
-        )
+        (part["index"], *(position.get(column) for column in columns))
         for part in account["subaccounts"]
         for position in part["positions"]
     ]
     if positions:
-        print_table("positions", ("subaccount", "market", "size", "entry price", "unrealised"), positions)
+        print_table("positions", ("subaccount", *columns), positions)

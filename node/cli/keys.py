@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from node.cli.failures import reported
 from node.cli.options import JsonOption
 from node.cli.output import print_json, print_line
 from node.cli.session import load_signer, prompt_if_terminal
@@ -28,26 +27,21 @@ FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The encrypte
 
 
 @keys_app.command("new")
-@reported
 def new_key(file: FileArgument, as_json: JsonOption = False) -> None:
     """Make a new key; nothing that exists is overwritten."""
     _write(file, secrets.token_bytes(SEED_BYTES), as_json)
 
 
 @keys_app.command("show")
-@reported
 def show_key(file: FileArgument, as_json: JsonOption = False) -> None:
     """Print a key's address and public key."""
     _show(file, load_signer(file), as_json)
 
 
 @keys_app.command("import")
-@reported
 def import_key(
     file: FileArgument,
-    source: Annotated[
-        Path, typer.Option("--from", help="64 hexadecimal digits, or a PEM key that is not encrypted.")
-    ],
+    source: Annotated[Path, typer.Option("--from", help="64 hexadecimal digits, or an unencrypted PEM key.")],
     as_json: JsonOption = False,
 ) -> None:
     """Encrypt an existing key into FILE."""
@@ -60,7 +54,6 @@ def import_key(
 
 
 @keys_app.command("export")
-@reported
 def export_key(
     file: FileArgument,
     to: Annotated[Path | None, typer.Option("--to", help="A new file (0600); default: standard output.")] = None,

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from node.cli.failures import reported
 from node.cli.network_file import find_target
 from node.cli.options import JsonOption, NameOption, NodeOption, ShardOption
 from node.cli.output import make_table, print_json, print_table
@@ -28,7 +27,6 @@ DepthOption = Annotated[int, typer.Option("--depth", min=1, max=100, help="Level
 
 
 @market_app.command("list")
-@reported
 def list_markets(
     name: NameOption = None, node: NodeOption = None, shard: ShardOption = None, as_json: JsonOption = False
 ) -> None:
@@ -46,12 +44,11 @@ def list_markets(
     if as_json:
         print_json({"markets": markets})
         return
-    columns = ("shard", "id", "symbol", "tick_size", "lot_size", "mark_price", "oracle_price", "open_interest")
+    columns = ("shard", "id", "symbol", "tick_size", "lot_size", "mark", "oracle", "bid", "ask", "open_interest")
     print_table("markets", columns, [[market.get(column) for column in columns] for market in markets])
 
 
 @market_app.command("book")
-@reported
 def show_book(
     market: MarketArgument,
     depth: DepthOption = 10,
@@ -71,11 +68,10 @@ def show_book(
     if as_json:
         print_json(book)
     else:
-        Console().print(_draw(market, book["height"], book["bids"], book["asks"], depth))
+        Console().print(_draw(market, book["bids"], book["asks"], depth))
 
 
 @market_app.command("watch")
-@reported
 def watch_book(
     market: MarketArgument,
     depth: DepthOption = 10,
@@ -128,16 +124,14 @@ def _draw_mirror(details: Mapping[str, Any], book: Any, depth: int) -> Table:
 
     bids = describe(dict(sorted(book.bids.items(), reverse=True)[:depth]))
     asks = describe(dict(sorted(book.asks.items())[:depth]))
-    return _draw(details["symbol"], book.height, bids, asks, depth)
+    return _draw(f"{details['symbol']} at block {book.height}", bids, asks, depth)
 
 
-def _draw(
-    market: str, height: int, bids: Sequence[Mapping[str, Any]], asks: Sequence[Mapping[str, Any]], depth: int
-) -> Table:
+def _draw(title: str, bids: Sequence[Mapping[str, Any]], asks: Sequence[Mapping[str, Any]], depth: int) -> Table:
     """Bids to the left, asks to the right, best on top."""
     rows = []
     for index in range(min(depth, max(len(bids), len(asks)))):
         bid = bids[index] if index < len(bids) else {}
         ask = asks[index] if index < len(asks) else {}
         rows.append((bid.get("size"), bid.get("price"), ask.get("price"), ask.get("size")))
-    return make_table(f"{market} at block {height}", ("bid size", "bid", "ask", "ask size"), rows)
+    return make_table(title, ("bid size", "bid", "ask", "ask size"), rows)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Any
 
 import trio
 import typer
 
-from node.cli.failures import reported
 from node.cli.network_file import Target, find_target
 from node.cli.options import (
     JsonOption,
@@ -33,14 +32,14 @@ order_app = typer.Typer(name="order", help="Orders of your account.", no_args_is
 MarketArgument = Annotated[str, typer.Argument(metavar="MARKET", help="Its number or symbol.")]
 
 
-class SideChoice(str, Enum):
+class SideChoice(StrEnum):
     """As people type it."""
 
     BUY = "buy"
     SELL = "sell"
 
 
-class KindChoice(str, Enum):
+class KindChoice(StrEnum):
     """As people type it; names are those of ``OrderKind``."""
 
     LIMIT = "limit"
@@ -53,7 +52,6 @@ class KindChoice(str, Enum):
 
 
 @order_app.command("place")
-@reported
 def place_order(
     market: MarketArgument,
     side: Annotated[SideChoice, typer.Argument()],
@@ -91,7 +89,6 @@ def place_order(
 
 
 @order_app.command("cancel")
-@reported
 def cancel_order(
     key: KeyOption,
     market: Annotated[str | None, typer.Argument(metavar="[MARKET]", help="May be left out with --all.")] = None,
@@ -121,7 +118,6 @@ def cancel_order(
 
 
 @order_app.command("list")
-@reported
 def list_orders(
     key: KeyOption,
     name: NameOption = None,
@@ -142,7 +138,7 @@ def list_orders(
     if as_json:
         print_json({"orders": orders})
         return
-    columns = ("market", "seq", "client_id", "subaccount", "side", "price", "size")
+    columns = ("market", "seq", "client_id", "subaccount", "side", "price", "open", "size")
     print_table("open orders", columns, [[order.get(column) for column in columns] for order in orders])
 
 
@@ -171,7 +167,7 @@ def _run(
         return
     print_line(f"certified in block {result['height']} of shard {result['shard']}")
     events = (result["receipt"] or {}).get("events", ())
-    rows = [[event.get("type"), event.get("market"), event.get("seq") or event.get("taker_seq"), event.get("price_ticks"),
-             event.get("lots")] for event in events]  # fmt: skip
+    columns = ("type", "market", "seq", "price", "size", "reason")
+    rows = [[event.get(column) for column in columns] for event in events]
     if rows:
-        print_table("events", ("event", "market", "seq", "price (ticks)", "size (lots)"), rows)
+        print_table("events", columns, rows)

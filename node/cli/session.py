@@ -125,7 +125,7 @@ async def fetch_next_nonce(client: NodeClient, address: bytes) -> int:
         raise RemoteError(
             "NO_ACCOUNT", f"{format_address(address)} does not exist on this shard: fund it first"
         ) from None
-    highest: int = account["nonce_highest"]
+    highest: int = account["nonce"]
     return highest + 1
 
 

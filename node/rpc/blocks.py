@@ -55,12 +55,12 @@ async def list_transactions(
         "height": number,
         "transactions": [
             {
-                "index": start + offset,
+                "index": index,
                 "id": entry.id.hex(),
                 "bytes": entry.data.hex(),
                 "receipt": present(entry.receipt),
             }
-            for offset, entry in enumerate(entries)
+            for index, entry in enumerate(entries, start)
         ],
         "next": str(following - 1) if entries and following < block.transactions else None,
     }

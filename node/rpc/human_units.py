@@ -23,7 +23,8 @@ from shards.transactions import Side
 
 CASH_NAMES: Final = frozenset({
     "amount", "bad_debt", "balance", "cash", "cost", "equity", "fee", "fees", "initial_margin", "insurance",
-    "maintenance", "maintenance_margin", "maker_fee", "min_notional", "pending", "taker_fee", "value", "withdrawable",
+    "maintenance", "maintenance_margin", "maker_fee", "min_notional", "pending", "taker_fee", "value",
+    "withdrawable",
 })  # fmt: skip
 """Fields in quote quantums."""
 LEVEL_NAMES: Final = ("bids", "asks")
@@ -59,8 +60,10 @@ class HumanUnits:
         shown: dict[str, Any] = {}
         for name, value in view.items():
             if type(value) is not int:
-                is_book = name in LEVEL_NAMES and market is not None
-                shown[name] = self.present_levels(value, market) if is_book else self.present(value, market)
+                if name in LEVEL_NAMES and market is not None:
+                    shown[name] = self.present_levels(value, market)
+                else:
+                    shown[name] = self.present(value, market)
             elif name == "side":
                 shown[name] = Side(value).name
             elif name in CASH_NAMES:
