@@ -41,9 +41,7 @@ from consensus.engine import Event as EngineEvent
 from consensus.engine import TimerFired as EngineTimerFired
 from crosslink.block import Readiness
 from node.assembly import Components, build_components
-from node.batches import BatchState, HeldBatch
 from node.beacon_follow import BEACON_TIMER
-from node.catch_up import VerifiedBlock
 from node.effects_draft import EffectsDraft
 from node.engine_driver import ENGINE_TIMER_PREFIX
 from node.events import (
@@ -63,11 +61,11 @@ from node.inbound import Inbound
 from node.members import Member
 from node.mempool import TransactionStatus
 from node.payload import is_full
+from node.range_executor import RangeExecutor
 from node.replica_setup import ReplicaSetup
 from node.replica_statistics import ReplicaStatistics
-from node.verification import BatchChecked, decode_transactions
+from node.verification import BatchChecked
 from node.wire import FrameKind
-from primitives.errors import RemoteError
 
 TICK_TIMER: Final = "tick"
 FLUSH_TIMER: Final = "flush"
@@ -85,7 +83,8 @@ class Replica:
 
     def __init__(self, parts: Components) -> None:
         self._parts = parts
-        self._inbound = Inbound(parts, self._feed_message)
+        self._inbound = Inbound(parts, self._feed)
+        self._ranges = RangeExecutor(parts, self._apply)
         self._due: dict[str, int] = {}
         self._level = WorkLevel.IDLE
         self._readiness = Readiness.IDLE
@@ -93,7 +92,6 @@ class Replica:
         self._view = parts.driver.statistics().view
         self._last_block_wall_ms = parts.wall()
         self._certified_wall_ms: int | None = None
-        self._waits_for_beacon = False
         self._is_halted = False
 
     # --- the three entries -----------------------------------------------------------------------------
@@ -124,7 +122,7 @@ class Replica:
                         self._inbound.on_batch_checked(outcome, now_ms)
                     case _:
                         assert_never(outcome)
-            self._catch_up(draft, now_ms)
+            self._ranges.execute_next(draft, now_ms)
             self._settle(draft, now_ms)
         except Diverged as diverged:
             self._halt(diverged, draft)
@@ -136,9 +134,7 @@ class Replica:
         if self._is_halted:
             return False
         parts = self._parts
-        if parts.verification.busy:
-            return True
-        return not self._waits_for_beacon and parts.catch_up.has_next(parts.executor.height)
+        return parts.verification.busy or self._ranges.busy
 
     # --- dispatch --------------------------------------------------------------------------------------
 
@@ -221,17 +217,19 @@ class Replica:
 
     def _update_readiness(self) -> None:
         parts = self._parts
-        self._readiness = parts.application.readiness(parts.wall(), self._last_block_wall_ms)
+        if parts.executor.height == 0:
+            # The first block shows that the committee lives, before any client needs it.
+            self._readiness = Readiness.PENDING
+        else:
+            self._readiness = parts.application.readiness(parts.wall(), self._last_block_wall_ms)
 
     # --- the engine ------------------------------------------------------------------------------------
-
-    def _feed_message(self, event: EngineEvent, draft: EffectsDraft, now_ms: int) -> None:
-        self._feed(event, draft, now_ms)
 
     def _feed(self, event: EngineEvent, draft: EffectsDraft, now_ms: int) -> None:
         """One event to the engine; wishes and decisions are noted and honoured by the cascade."""
         parts = self._parts
         output: Output = parts.driver.feed(event, draft, now_ms)
+        self._note_view(now_ms)
         for wish in output.wishes:
             match wish:
                 case BuildPayload():
@@ -349,7 +347,6 @@ class Replica:
         return True
 
     def _tell_work(self, draft: EffectsDraft, now_ms: int) -> bool:
-        self._note_view(now_ms)
         level = self._compute_work_level()
         if level is self._level:
             return False
@@ -398,12 +395,13 @@ class Replica:
         """Ask for bodies, payloads, ranges and beacon blocks that are missing for long enough."""
         parts = self._parts
         self._inbound.send_fetches(parts.obtaining.collect_requests(now_ms), draft)
-        awaited, proposer = parts.obtaining.awaited_beacon()
-        if parts.link.follows and awaited > parts.link.height:
-            parts.link.on_awaited(awaited, proposer, draft, now_ms)
-        connected = tuple([member.index for member in parts.peers.connected_members()])
-        for index, request in parts.catch_up.plan(parts.executor.height, connected, now_ms):
-            self._inbound.send_range_request(index, request, draft)
+        if parts.link.follows:
+            awaited, proposer = parts.obtaining.awaited_beacon()
+            if awaited > parts.link.height:
+                parts.link.on_awaited(awaited, proposer, draft, now_ms)
+        if parts.catch_up.may_be_behind(parts.executor.height):
+            for index, request in parts.catch_up.plan(parts.executor.height, parts.peers.is_connected, now_ms):
+                self._inbound.send_range_request(index, request, draft)
 
     def _set_timers(self, draft: EffectsDraft, now_ms: int) -> None:
         parts = self._parts
@@ -420,47 +418,6 @@ class Replica:
             if known_ms is None or due_ms < known_ms or known_ms < now_ms:
                 self._due[timer] = due_ms
                 draft.timers.append(SetTimer(timer, delay))
-
-    # --- catching up -----------------------------------------------------------------------------------
-
-    def _catch_up(self, draft: EffectsDraft, now_ms: int) -> None:
-        """Execute one block that a peer sent, if there is one."""
-        parts = self._parts
-        self._waits_for_beacon = False
-        executed = parts.executor.height
-        if not parts.catch_up.has_next(executed):
-            return
-        block, liar = parts.catch_up.take_next(executed, parts.executor.tip_hash, now_ms)
-        if liar is not None:
-            error = RemoteError("BAD_RANGE", "blocks that no certificate covers", penalise=True)
-            parts.peers.refuse(parts.peers.members[liar], error, now_ms)
-        if block is None:
-            return
-        if not parts.executor.can_apply(block.payload):
-            self._waits_for_beacon = True
-            parts.link.on_awaited(
-                parts.executor.compute_beacon_height(block.payload), parts.peers.own_index, draft, now_ms
-            )
-            return
-        self._apply_certified(block, draft, now_ms)
-
-    def _apply_certified(self, block: VerifiedBlock, draft: EffectsDraft, now_ms: int) -> None:
-        """A certificate proves the block, so signatures of clients are not looked at again."""
-        parts = self._parts
-        self._inbound.take_certificates(block.certificate, parts.catch_up.covering)
-        try:
-            for batch in block.batches:
-                decode_transactions(parts.application, batch)
-        except RemoteError as error:
-            raise Diverged(f"certified block {block.header.height} is invalid here: {error}", ()) from None
-        batches = tuple([self._known_batch(batch) for batch in block.batches])
-        resolved = ResolvedPayload(block.header.payload_digest, block.data, block.payload, batches)
-        self._apply(resolved, draft, now_ms)
-
-    def _known_batch(self, batch: HeldBatch) -> HeldBatch:
-        """The pool's own object for this batch, so that it leaves the pool when executed."""
-        known = self._parts.pool.find(batch.digest)
-        return known if known is not None and known.state is BatchState.VERIFIED else batch
 
     # --- the end ---------------------------------------------------------------------------------------
 
