@@ -14,6 +14,7 @@ executing (``node.executor``) and serving (``node.range_server``).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -148,13 +149,19 @@ class CatchUp:
         """A block was executed."""
         self._progress_ms = now_ms
 
-    def plan(self, executed: int, connected: tuple[int, ...], now_ms: int) -> list[tuple[int, RangeRequest]]:
+    def may_be_behind(self, executed: int) -> bool:
+        """Whether ``plan`` could have anything to say; cheap."""
+        return self._is_active or bool(self._segments) or self.target > executed
+
+    def plan(
+        self, executed: int, is_connected: Callable[[int], bool], now_ms: int
+    ) -> list[tuple[int, RangeRequest]]:
         """What to ask of whom now. Call after statuses, ranges, executions, and every so often."""
         self._expire(executed, now_ms)
         peers = [
             index
             for index in self._others
-            if index in connected
+            if is_connected(index)
             and self._tips.get(index, 0) > executed
             and now_ms >= self._avoid_until_ms.get(index, 0)
         ]

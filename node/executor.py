@@ -123,6 +123,11 @@ class Executor:
         return 0 if self._tip is None else self._tip.height
 
     @property
+    def tip(self) -> ShardHeader | None:
+        """The header of the last executed block; ``None`` at genesis."""
+        return self._tip
+
+    @property
     def beacon_ref(self) -> BeaconRef:
         """The effective beacon reference of the last executed block."""
         return NO_BEACON_REF if self._tip is None else self._tip.beacon_ref

@@ -6,7 +6,6 @@ What does not live here: what follows from a message (``node.replica``).
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -156,16 +155,6 @@ class Inbound:
         parts = self._parts
         for batch in parts.pool.of_author(parts.peers.own_index)[:RESENT_BATCHES]:
             draft.sends.append(Outgoing(member, Lane.BULK, FrameKind.BATCH, batch.frame))
-
-    def take_certificates(self, own: Certificate | None, covering: Certificate | None) -> None:
-        """Of a block of catch-up: the one that covers it, verified before, and its own, which is welcome but need
-        not be good."""
-        assert covering is not None, "a block of catch-up is covered by a certificate"
-        certifier = self._parts.certifier
-        certifier.on_certificate(covering)
-        if own is not None:
-            with contextlib.suppress(RemoteError):
-                certifier.on_certificate(own)
 
     # --- what verification finished --------------------------------------------------------------------
 

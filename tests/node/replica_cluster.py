@@ -8,11 +8,12 @@ real one does.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+from consensus.committee import Committee
 from consensus.engine import EngineFactory, EngineParameters, load_engine_factory
 from node.events import (
     BlockCertified,
@@ -32,7 +33,8 @@ from node.memory_store import MemoryStore, MemoryVoteLog
 from node.replica import Replica, open_replica
 from node.replica_setup import ReplicaLimits, ReplicaSetup, StandsAlone
 from primitives.parameters import ProtocolParameters
-from tests.consensus.tokens import TokenScheme, make_committee, make_signers
+from primitives.signing import SignatureScheme, Signer
+from tests.consensus.tokens import TokenScheme, make_signers
 from tests.node.toy_application import ToyApplication
 
 GENESIS_MS = 1_700_000_000_000
@@ -71,6 +73,8 @@ class Cluster:
         parameters: ProtocolParameters | None = None,
         engine_parameters: EngineParameters | None = None,
         factory: EngineFactory | None = None,
+        scheme: SignatureScheme | None = None,
+        signers: Sequence[Signer] | None = None,
     ) -> None:
         self.now_ms = 1_000
         self.delay_ms = delay_ms
@@ -78,9 +82,9 @@ class Cluster:
         self.parameters = parameters or ProtocolParameters()
         self.engine_parameters = engine_parameters or EngineParameters()
         self.factory = factory or load_engine_factory("pbft")
-        self.scheme = TokenScheme()
-        self.committee = make_committee(size)
-        self.signers = make_signers(size)
+        self.scheme = scheme or TokenScheme()
+        self.signers = signers or make_signers(size)
+        self.committee = Committee(bytes(32), 0, 0, 0, tuple(signer.public_key for signer in self.signers))
         self.drops: Callable[[int, Outgoing], bool] = lambda sender, outgoing: False
         self.frames: dict[int, int] = {}
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
