@@ -40,6 +40,7 @@ class Peers:
     def __init__(self, committee: Committee, own_index: int) -> None:
         self.members = tuple(Member(committee.shard, index, key) for index, key in enumerate(committee.members))
         self.own_index = own_index
+        self._quorum = committee.quorum
         self.others = tuple(member for member in self.members if member.index != own_index)
         self._connected: dict[Member, None] = {}
         self._conduct: dict[Member, _Conduct] = {}
@@ -52,12 +53,13 @@ class Peers:
     def disconnect(self, member: Member) -> None:
         self._connected.pop(member, None)
 
+    @property
+    def has_quorum(self) -> bool:
+        """Whether a quorum, we among it, is connected."""
+        return len(self._connected) + 1 >= self._quorum
+
     def is_connected(self, index: int) -> bool:
         return self.members[index] in self._connected
-
-    def connected_members(self) -> tuple[Member, ...]:
-        """In the order in which they connected."""
-        return tuple(self._connected)
 
     def is_own_committee(self, member: Member) -> bool:
         return member.index < len(self.members) and self.members[member.index] == member

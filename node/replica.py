@@ -172,6 +172,7 @@ class Replica:
         parts = self._parts
         if parts.peers.is_own_committee(member):
             parts.peers.connect(member)
+            self._update_readiness()
             parts.certifier.greet(member.index, draft)
             self._inbound.resend_own_batches(member, draft)
             self._feed(PeerConnected(member.index), draft, now_ms)
@@ -217,8 +218,9 @@ class Replica:
 
     def _update_readiness(self) -> None:
         parts = self._parts
-        if parts.executor.height == 0:
-            # The first block shows that the committee lives, before any client needs it.
+        if parts.executor.height == 0 and parts.peers.has_quorum:
+            # The first block shows that the committee lives, before any client needs it. Wanting it before a
+            # quorum can hear us would only start view changes.
             self._readiness = Readiness.PENDING
         else:
             self._readiness = parts.application.readiness(parts.wall(), self._last_block_wall_ms)

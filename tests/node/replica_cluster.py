@@ -138,6 +138,11 @@ class Cluster:
                     self._give(index, LinkUp(other.member))
                     self._give(other.index, LinkUp(node.member))
 
+    def boot(self) -> None:
+        """Start everybody and wait for the first block, which comes without any client."""
+        self.start()
+        self.run_until(lambda: min(self.heights()) == 1)
+
     def kill(self, index: int, rng: Random | None = None) -> None:
         """End a process at once; with ``rng`` the power fails and a part of the unsynced tail is lost."""
         node = self.nodes[index]
