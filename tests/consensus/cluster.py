@@ -17,6 +17,7 @@ from hashlib import sha256
 from typing import Any
 
 from consensus.certificate import Attestation, Certificate, attest, verify_certificate
+from consensus.committee import Committee
 from consensus.engine import (
     NULL_DIGEST,
     BuildPayload,
@@ -41,7 +42,8 @@ from consensus.engine import (
 from consensus.pbft.engine import PbftEngine, PbftFactory
 from consensus.pbft.messages import Commit, NewView, Prepare, PrePrepare, ViewChange
 from primitives.codec import encode
-from tests.consensus.tokens import TokenScheme, make_committee, make_signers
+from primitives.signing import SignatureScheme, Signer
+from tests.consensus.tokens import TokenScheme, make_signers
 
 TICK_MS = 100
 TRANSACTIONS_PER_PAYLOAD = 2
@@ -317,14 +319,16 @@ class Cluster:
         weather: Weather = CALM,
         twins: Sequence[int] = (),
         overdue_ms: int = 5_000,
+        signers: Sequence[Signer] | None = None,
+        scheme: SignatureScheme | None = None,
     ) -> None:
         self.rng = random.Random(seed)
         self.weather = weather
         self.parameters = parameters or EngineParameters(window_slots=4)
         self.overdue_ms = overdue_ms
-        self.signers = make_signers(size)
-        self.scheme = TokenScheme()
-        self.committee = make_committee(size)
+        self.signers = signers or make_signers(size)
+        self.scheme = scheme or TokenScheme()
+        self.committee = Committee(bytes(32), 0, 0, 0, tuple(signer.public_key for signer in self.signers))
         self.now_ms = 0
         self.violations: list[str] = []
         self.agreed: dict[int, bytes] = {}

@@ -7,6 +7,7 @@ import pytest
 
 from consensus.certificate import (
     Attestation,
+    attest,
     compute_attestation_message,
     verify_attestation,
     verify_certificate,
@@ -59,6 +60,15 @@ def test_a_changed_certificate_is_refused(change: dict[str, object]) -> None:
     verify_certificate(good, world.committee, TokenScheme())
     with pytest.raises(RemoteError):
         verify_certificate(msgspec.structs.replace(good, **change), world.committee, TokenScheme())
+
+
+def test_an_attestation_is_verified_as_signed() -> None:
+    world = World()
+    good = attest(world.committee, world.signers[2], 5, b"\x01" * 32)
+    verify_attestation(good, world.committee, TokenScheme())
+    for change in ({"height": 6}, {"signer": 1}, {"header_hash": b""}):
+        with pytest.raises(RemoteError):
+            verify_attestation(msgspec.structs.replace(good, **change), world.committee, TokenScheme())
 
 
 def test_a_strangers_attestation_is_refused() -> None:

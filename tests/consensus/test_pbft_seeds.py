@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from primitives.signing import Ed25519, Ed25519Signer, derive_seed
 from tests.consensus.chaos import Plan, run_chaos
+from tests.consensus.cluster import STORM, Cluster
 
 SEEDS = range(12)
 PLANS = {
@@ -24,20 +28,26 @@ PLANS = {
 def test_honest_members_agree_and_finish(name: str) -> None:
     views = 0
     for seed in SEEDS:
-        plan = PLANS[name]
-        plan = Plan(
-            plan.size,
-            plan.seed + seed,
-            plan.twins,
-            plan.rotation,
-            plan.weather,
-            plan.dead_in_the_end,
-        )
+        plan = replace(PLANS[name], seed=PLANS[name].seed + seed)
         cluster = run_chaos(plan)
         assert not cluster.violations, f"{plan}: {cluster.violations}"
         assert cluster.is_done(), f"{plan}: nothing certified any more at {cluster.now_ms} ms"
         views += max(host.engine.statistics().view for host in cluster.hosts if host.engine)
     assert views > 0, "no view ever failed: the storm did not bite"
+
+
+def test_real_signatures_carry_a_view_change() -> None:
+    signers = [Ed25519Signer(derive_seed(b"cluster", index)) for index in range(4)]
+    cluster = Cluster(4, 1, weather=STORM, signers=signers, scheme=Ed25519())
+    cluster.submit(4)
+    assert cluster.run_until(cluster.is_done, 20_000)
+    cluster.hosts[0].crash()
+    cluster.submit(4)
+    assert cluster.run_until(cluster.is_done, 20_000)
+    cluster.hosts[0].start()
+    assert cluster.run_until(cluster.is_done, 20_000)
+    assert not cluster.violations
+    assert {host.engine.statistics().view > 0 for host in cluster.hosts if host.engine} == {True}
 
 
 def test_a_seed_replays_exactly() -> None:

@@ -15,6 +15,7 @@ from consensus.engine import (
     WorkLevel,
 )
 from consensus.pbft.messages import Commit, CommitCertificate, NewView, Prepare, Status, ViewChange, sign_status
+from consensus.pbft.view_change import BUDGET_PERIOD_MS, VIEW_CHANGES_PER_PERIOD
 from primitives.codec import encode
 from primitives.errors import LocalError
 from tests.consensus.cluster import Cluster
@@ -132,6 +133,19 @@ def test_timers_go_off_when_nothing_is_open() -> None:
     backup.feed(Work(WorkLevel.PENDING))
     backup.feed(Work(WorkLevel.IDLE))
     assert set(backup.outputs[-1].timers) == {SetTimer("view", None), SetTimer("resend", None)}
+
+
+def test_a_flood_of_view_changes_is_verified_a_few_times_a_second() -> None:
+    world = World()
+    backup = world.subject(1)
+    spent = backup.scheme.verifications
+    for view in range(1, 101):
+        backup.hear(world.change_view(2, view, [world.prove(0, 1, DIGEST)]))
+    assert backup.scheme.verifications - spent <= 100 + VIEW_CHANGES_PER_PERIOD * (2 + world.quorum)
+    backup.now_ms += BUDGET_PERIOD_MS
+    backup.hear(world.change_view(2, 200))
+    backup.hear(world.change_view(3, 200))
+    assert backup.sent(ViewChange)[-1].view == 200
 
 
 # --- new views ---------------------------------------------------------------------------------------------
