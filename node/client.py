@@ -19,6 +19,7 @@ import trio
 from consensus.certificate import Certificate
 from crosslink.header import MAX_HEADER_BYTES, ShardHeader
 from node.client_stream import Stream, open_stream
+from node.clock import monotonic_ms
 from node.rpc.limits import MAX_BODY_BYTES, MAX_BULK_TRANSACTIONS, MAX_PAGE, MAX_WAIT_MS
 from primitives.codec import decode
 from primitives.errors import RemoteError
@@ -118,7 +119,7 @@ class NodeClient:
         return answers
 
     async def submit_form(self, form: Mapping[str, Any]) -> Submitted:
-        """Submit one signed transaction in its JSON form ``{"envelope": …, "signature": …}``."""
+        """Submit one signed transaction in its JSON form ``{"envelope": {…}}``."""
         body = await self._json("POST", "/v1/transactions", json={"transactions": [form]})
         return _convert(body["results"][0], Submitted)
 
@@ -137,15 +138,15 @@ class NodeClient:
         Raises ``RemoteError``: ``EXPIRED`` where it can never be certified any more, ``TIMEOUT`` when the time is
         up, which says nothing about the transaction.
         """
-        deadline = trio.current_time() + timeout_s
+        deadline_ms = monotonic_ms() + int(timeout_s * 1_000)
         while True:
-            left_s = deadline - trio.current_time()
-            status = await self.transaction(transaction, wait_ms=max(1, min(MAX_WAIT_MS, int(left_s * 1_000))))
+            left_ms = deadline_ms - monotonic_ms()
+            status = await self.transaction(transaction, wait_ms=max(1, min(MAX_WAIT_MS, left_ms)))
             if status.state == "certified":
                 return status
             if status.state == "expired":
                 raise RemoteError("EXPIRED", "the transaction expired before it was certified; sign a new one")
-            if trio.current_time() >= deadline:
+            if monotonic_ms() >= deadline_ms:
                 raise RemoteError("TIMEOUT", f"not certified within {timeout_s:g} s; its fate is unknown")
             if status.state == "unknown":
                 await trio.sleep(_RETRY_S)
