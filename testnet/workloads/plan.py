@@ -16,12 +16,13 @@ from shards.transactions import Action, Mode
 
 @dataclass(frozen=True, slots=True)
 class PlannedTransaction:
-    """One transaction that ``account`` is to send at ``due_s``, in seconds after the start of the load.
+    """One transaction that ``account`` is to send at ``due_s``, in seconds after the start of the load; ``None``:
+    as soon as the window has room (a closed loop, which measures what a network can take, not how it answers).
 
     The deadline of a ``CrossTransfer`` in here is relative: beacon blocks after the beacon's height at signing.
     """
 
-    due_s: float
+    due_s: float | None
     shard: int
     account: bytes
     actions: tuple[Action, ...]

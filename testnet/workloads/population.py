@@ -151,16 +151,16 @@ class AgentWorkload:
         weights = [_weigh(agent, self._weights) for agent in agents]
         rate = options.rate / len(self._agents)
         size = min(options.actions_per_tx, MAX_ACTIONS_PER_TRANSACTION)
-        due_s = 0.0
+        now_s = 0.0
         while True:
-            due_s += dice.expovariate(rate) if rate else 0.0
-            now_s = due_s
+            now_s += dice.expovariate(rate) if rate else 0.0
 
             def price(terms: MarketTerms, now_s: float = now_s) -> int:
                 return self._paths[terms.shard, terms.market].compute_price(now_s)
 
             agent = dice.choices(agents, weights)[0]
             batch = agent.decide(dice, price, size)
+            due_s = now_s if rate else None
             yield PlannedTransaction(due_s, batch.shard, agent.account, batch.actions, batch.subaccount)
 
 

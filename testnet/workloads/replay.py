@@ -73,7 +73,7 @@ class MarketReplay:
     read: ReadCounts = field(default_factory=ReadCounts)
     counts: ReplayCounts = field(default_factory=ReplayCounts)
     mid: int | None = None
-    _due_s: float = 0.0
+    _due_s: float | None = None
     _next_taker: int = 0
     _sweep: list[RecordedTrade] = field(default_factory=list)
 
@@ -83,9 +83,10 @@ class MarketReplay:
         for event in read_events(self.path, self.terms, self.read):
             first_ns = event.time_ns if first_ns is None else first_ns
             self.counts.recorded_s = (event.time_ns - first_ns) / _NS
-            self._due_s = self.counts.recorded_s / self.speed if self.speed else 0.0
-            if self._due_s > self.duration_s:
-                return
+            if self.speed:
+                self._due_s = self.counts.recorded_s / self.speed
+                if self._due_s > self.duration_s:
+                    return
             yield from self._on_event(event)
         yield from self._finish_sweep()
 

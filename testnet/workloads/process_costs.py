@@ -1,0 +1,99 @@
+"""What the validators' processes cost meanwhile: CPU time and unique memory, read from the system by pid.
+
+Counted by process, so a member that is killed and restarted is counted with both. Works for a network on this
+machine, which is what a testnet is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import psutil
+
+from primitives.identifiers import BEACON_SHARD
+from testnet.directory import Network
+from testnet.processes import find_process
+
+USS_EVERY: Final = 5
+"""Every fifth sample also reads the memory, which costs the kernel a walk over each process's pages."""
+
+
+class ProcessMeter:
+    """Call ``sample`` about once a second between ``begin`` and ``end``; totals are of the user shards' members,
+    the beacon's are kept apart."""
+
+    def __init__(self, network: Network) -> None:
+        self._members = network.members
+        self._cpu_s: dict[tuple[str, int], tuple[float, float]] = {}
+        """First and last reading of each process."""
+        self._processes: dict[str, psutil.Process] = {}
+        self._samples = 0
+        self.uss_mb: dict[str, tuple[float, float]] = {}
+        """First and largest unique memory of each member, in 10**6 bytes."""
+
+    def sample(self, *, memory: bool | None = None) -> None:
+        """Read every living member's clock, and now and then its memory."""
+        self._samples += 1
+        with_memory = self._samples % USS_EVERY == 1 if memory is None else memory
+        for member in self._members:
+            self._sample_member(member.name, with_memory)
+
+    def compute_cpu_s(self, shard: int) -> float:
+        """CPU seconds of the members of a shard (or the beacon) since ``begin``, system time included."""
+        names = {member.name for member in self._members if member.shard == shard}
+        return sum(last - first for (name, _), (first, last) in self._cpu_s.items() if name in names)
+
+    def compute_cpu_us_per_action(self, actions: Mapping[int, int]) -> float:
+        """CPU per action and validator over all user shards, in µs; ``actions`` by shard."""
+        shards = sorted({member.shard for member in self._members} - {BEACON_SHARD})
+        spent_s = sum(self.compute_cpu_s(shard) for shard in shards)
+        done = sum(actions.get(shard, 0) * self._count(shard) for shard in shards)
+        return round(spent_s * 1e6 / done, 1) if done else 0.0
+
+    @property
+    def uss_mb_max(self) -> float:
+        """The largest unique memory of any member of a user shard or the beacon."""
+        return round(max((largest for _, largest in self.uss_mb.values()), default=0.0), 1)
+
+    def begin(self) -> None:
+        """Forget what was counted: the warm-up is over."""
+        self._cpu_s.clear()
+        self.sample(memory=False)
+
+    def _count(self, shard: int) -> int:
+        return sum(member.shard == shard for member in self._members)
+
+    def _sample_member(self, name: str, with_memory: bool) -> None:
+        try:
+            process = self._find(name)
+            if process is None:
+                return
+            times = process.cpu_times()
+            spent_s = times.user + times.system
+            key = (name, process.pid)
+            # A process that appears while we count began at nothing, and all that it spent counts.
+            known = self._cpu_s.get(key)
+            born_now = known is None and any(member == name for member, _ in self._cpu_s)
+            first_s = known[0] if known else (0.0 if born_now else spent_s)
+            self._cpu_s[key] = (first_s, spent_s)
+            if with_memory:
+                self._note_memory(name, process.memory_full_info().uss / 1e6)
+        except psutil.Error:
+            self._processes.pop(name, None)
+
+    def _note_memory(self, name: str, uss_mb: float) -> None:
+        first, largest = self.uss_mb.get(name, (uss_mb, uss_mb))
+        self.uss_mb[name] = (first, max(largest, uss_mb))
+
+    def _find(self, name: str) -> psutil.Process | None:
+        known = self._processes.get(name)
+        if known is not None and known.is_running() and known.status() != psutil.STATUS_ZOMBIE:
+            return known
+        self._processes.pop(name, None)
+        home = next(member.home for member in self._members if member.name == name)
+        running = find_process(home)
+        if running is None:
+            return None
+        process = self._processes[name] = psutil.Process(running.pid)
+        return process
