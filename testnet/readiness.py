@@ -6,7 +6,6 @@ Also the samples of what members say about themselves, which the report plots.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
@@ -14,7 +13,7 @@ import trio
 from node.client import NodeClient
 from node.clock import monotonic_ms, wall_ms
 from primitives.errors import LocalError, RemoteError
-from testnet.directory import MemberEntry, NetworkDirectory, append_json_line
+from testnet.directory import MemberEntry, Network, NetworkDirectory, append_json_line
 from testnet.processes import find_process
 from testnet.progress import Progress
 
@@ -39,26 +38,19 @@ SAMPLED_FIELDS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """Who is waited for: ``reason`` is the last thing that a member said about why."""
-
-    ready: int
-    total: int
-    reason: str
-
-
 async def wait_ready(
-    members: Sequence[MemberEntry],
+    network: Network,
     progress: Progress,
     timeout_s: float = READY_TIMEOUT_S,
     has_failed: Callable[[], str | None] = lambda: None,
 ) -> None:
-    """Wait until all ``members`` are in sync and have a certified block.
+    """Wait until all members are in sync and have a certified block.
 
-    ``has_failed`` gives a reason to stop waiting (a process ended). Raises ``LocalError`` with whom it waited for.
+    Committees make their first block without waiting for a client. ``has_failed`` gives a reason to stop waiting (a
+    process ended). Raises ``LocalError`` with whom it waited for.
     """
-    waiting: dict[str, str] = {member.name: "has not answered yet" for member in members}
+    members = network.members
+    waiting = {member.name: "has not answered yet" for member in members}
 
     async def follow(member: MemberEntry) -> None:
         assert member.rpc is not None, "ports are bound before anybody waits"
@@ -78,10 +70,8 @@ async def wait_ready(
                 raise LocalError(failure)
             if monotonic_ms() > deadline_ms:
                 name = min(waiting)
-                raise LocalError(
-                    f"not ready after {timeout_s:g} s: {name} {waiting[name]}"
-                    + (f", and {len(waiting) - 1} more" if len(waiting) > 1 else "")
-                )
+                others = f", and {len(waiting) - 1} more" if len(waiting) > 1 else ""
+                raise LocalError(f"not ready after {timeout_s:g} s: {name} {waiting[name]}{others}")
             await trio.sleep(POLL_S)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from testnet.faults import read_partition
 from testnet.processes import RunningProcess, find_process
 
 REQUEST_TIMEOUT_S: Final = 3.0
+PLAIN_COLUMNS: Final = 120
+"""Width where standard output is no terminal: wide enough for every column."""
 ACCOUNTS_SHOWN: Final = 3
 """Of each shard in the table; the JSON has all."""
 
@@ -123,10 +126,11 @@ def print_status(status: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_COLUMNS)
     table = Table(title=f"network {status['name']} (seed {status['seed']})", title_justify="left")
     for title in ("member", "committee", "pid", "API", "height", "view", "peers", "state"):
-        table.add_column(title, justify="right" if title in ("pid", "height", "view", "peers") else "left")
+        right = title in ("pid", "height", "view", "peers")
+        table.add_column(title, justify="right" if right else "left", no_wrap=True)
     for row in status["members"]:
         table.add_row(
             row["name"],
@@ -145,17 +149,14 @@ def print_status(status: Mapping[str, Any]) -> None:
 
 
 def _print_accounts(console: Any, accounts: Sequence[Mapping[str, Any]]) -> None:
-    shown: dict[int, int] = {}
-    for account in accounts:
-        shown[account["shard"]] = shown.get(account["shard"], 0) + 1
-        if shown[account["shard"]] == 1:
-            console.print(f"test accounts of shard {account['shard']}:")
-        if shown[account["shard"]] <= ACCOUNTS_SHOWN:
+    for shard in sorted({account["shard"] for account in accounts}):
+        own = [account for account in accounts if account["shard"] == shard]
+        console.print(f"test accounts of shard {shard}:")
+        for account in own[:ACCOUNTS_SHOWN]:
             cash = ", ".join(str(balance.get("cash", "?")) for balance in account["balances"] or ()) or "–"
             console.print(f"  {account['address']}  {cash:>20}  {account['key_file']}", soft_wrap=True)
-    for shard, count in sorted(shown.items()):
-        if count > ACCOUNTS_SHOWN:
-            console.print(f"  … {count - ACCOUNTS_SHOWN} more on shard {shard} (--json lists them)")
+        if len(own) > ACCOUNTS_SHOWN:
+            console.print(f"  … {len(own) - ACCOUNTS_SHOWN} more (--json lists them)")
 
 
 def _describe_state(row: Mapping[str, Any]) -> str:

@@ -96,7 +96,7 @@ class MemberSlot:
         return self.pid is not None
 
 
-ReadyCondition = Callable[[Sequence[MemberEntry], Progress, float, Callable[[], str | None]], Awaitable[None]]
+ReadyCondition = Callable[[Network, Progress, float, Callable[[], str | None]], Awaitable[None]]
 """``testnet.readiness.wait_ready``, or what a test takes for it."""
 
 
@@ -178,7 +178,7 @@ class Supervisor:
                 nursery.start_soon(self._start, slot)
             nursery.start_soon(self._show_binding, absent)
         await self._meet(list(self._slots.values()))
-        await self._wait_until_ready(self.network.members, self._progress, READY_TIMEOUT_S, self.find_ended)
+        await self._wait_until_ready(self.network, self._progress, READY_TIMEOUT_S, self.find_ended)
         write_supervisor_state(self.directory, READY)
         record_event(self.directory, "ready", [])
 

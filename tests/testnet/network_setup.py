@@ -2,14 +2,14 @@
 
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import trio
 
-from testnet.directory import MemberEntry, NetworkDirectory, read_network
+from testnet.directory import Network, NetworkDirectory, read_network
 from testnet.progress import Progress, SilentProgress
 from testnet.provision import create_network
 from testnet.supervisor import Supervisor
@@ -33,7 +33,7 @@ def create_small_network(root: Path, name: str = "small", shards: int = 1, valid
 
 
 async def wait_at_once(
-    members: Sequence[MemberEntry], progress: Progress, timeout_s: float, has_failed: Callable[[], str | None]
+    network: Network, progress: Progress, timeout_s: float, has_failed: Callable[[], str | None]
 ) -> None:
     """Stand-ins are ready when they have bound their ports."""
     await trio.lowlevel.checkpoint()
