@@ -7,12 +7,14 @@ what it refers to. What does not live here: what a block means (``crosslink.foll
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
 from consensus.certificate import Certificate
 from consensus.committee import Committee
 from consensus.engine import SetTimer
+from crosslink.bundle import decode_bundle
 from crosslink.follower import BeaconFollower, FollowResult, block_key
 from node.chain import Chain, build_follower_records
 from node.effects_draft import EffectsDraft
@@ -30,6 +32,9 @@ QUIET_MS: Final = 1_000
 ASK_GAP_MS: Final = 50
 """Least time between two requests for a gap: the first answer usually closes it."""
 SERVED_BLOCKS: Final = 32
+MAX_EARLY_BLOCKS: Final = 64
+MAX_EARLY_BYTES: Final = 8 << 20
+"""What is kept of blocks that came before the one that they follow."""
 BEACON_TIMER: Final = "beacon"
 
 
@@ -61,6 +66,7 @@ class FollowingLink:
         self._asked_ms: int | None = None
         self._is_stopped = follower.stopped is not None
         self._timer_ms: int | None = None
+        self._early: dict[int, bytes] = {}
 
     @property
     def height(self) -> int:
@@ -130,16 +136,34 @@ class FollowingLink:
         match self._follower.accept(body):
             case FollowResult.ADVANCED:
                 self._advanced_ms = now_ms
+                self._accept_early()
                 self._store_changes(draft)
                 self._note_registered(now_ms)
                 self._arm(draft, now_ms)
+                self._alarm(draft)
             case FollowResult.GAP:
+                self._keep_early(body)
                 if self._may_ask(now_ms):
                     self._ask(member, draft, now_ms)
             case FollowResult.STOPPED:
                 self._alarm(draft)
             case FollowResult.KNOWN:
                 pass
+
+    def _keep_early(self, body: bytes) -> None:
+        """A block above the gap waits for the gap to close; it is checked only then."""
+        height = decode_bundle(body).header.height
+        room = sum([len(kept) for kept in self._early.values()]) + len(body) <= MAX_EARLY_BYTES
+        if height <= self.height + MAX_EARLY_BLOCKS and room:
+            self._early[height] = body
+
+    def _accept_early(self) -> None:
+        """What had come early and follows now; its sender is not known any more, so a bad one is just dropped."""
+        while (body := self._early.pop(self.height + 1, None)) is not None:
+            with contextlib.suppress(RemoteError):
+                self._follower.accept(body)
+        for height in [height for height in self._early if height <= self.height]:
+            del self._early[height]
 
     def _alarm(self, draft: EffectsDraft) -> None:
         stopped = self._follower.stopped

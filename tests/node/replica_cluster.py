@@ -31,7 +31,7 @@ from node.events import (
 from node.members import Member
 from node.memory_store import MemoryStore, MemoryVoteLog
 from node.replica import Replica, open_replica
-from node.replica_setup import ReplicaLimits, ReplicaSetup, StandsAlone
+from node.replica_setup import ReplicaLimits, ReplicaSetup, Role, StandsAlone
 from primitives.parameters import ProtocolParameters
 from primitives.signing import SignatureScheme, Signer
 from tests.consensus.tokens import TokenScheme, make_signers
@@ -49,7 +49,7 @@ class Node:
     member: Member
     store: MemoryStore
     log: MemoryVoteLog
-    application: ToyApplication
+    application: Any
     replica: Replica | None = None
     life: int = 0
     skew_ms: int = 0
@@ -59,6 +59,33 @@ class Node:
     certified: list[BlockCertified] = field(default_factory=list)
     alarms: list[str] = field(default_factory=list)
     halted: str | None = None
+
+
+class World:
+    """One clock and one queue of what will happen; the clusters in it by shard."""
+
+    def __init__(self) -> None:
+        self.now_ms = 1_000
+        self.clusters: dict[int, Cluster] = {}
+        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._sequence = 0
+
+    def at(self, due_ms: int, action: Callable[[], None]) -> None:
+        self._sequence += 1
+        heapq.heappush(self._queue, (due_ms, self._sequence, action))
+
+    def run(self, for_ms: int) -> None:
+        """Let time pass."""
+        stop = self.now_ms + for_ms
+        while self._queue and self._queue[0][0] <= stop:
+            due_ms, _, action = heapq.heappop(self._queue)
+            self.now_ms = max(self.now_ms, due_ms)
+            action()
+        self.now_ms = stop
+
+    def find(self, member: Member) -> tuple[Cluster, Node]:
+        cluster = self.clusters[member.shard]
+        return cluster, cluster.nodes[member.index]
 
 
 class Cluster:
@@ -75,8 +102,14 @@ class Cluster:
         factory: EngineFactory | None = None,
         scheme: SignatureScheme | None = None,
         signers: Sequence[Signer] | None = None,
+        world: World | None = None,
+        shard: int = 0,
+        make_application: Callable[[int], tuple[Any, Role]] | None = None,
     ) -> None:
-        self.now_ms = 1_000
+        """``make_application`` gives a member's application and role at each start."""
+        self.world = world or World()
+        self.world.clusters[shard] = self
+        self.make_application = make_application or self._make_toy
         self.delay_ms = delay_ms
         self.limits = limits
         self.parameters = parameters or ProtocolParameters()
@@ -84,11 +117,9 @@ class Cluster:
         self.factory = factory or load_engine_factory("pbft")
         self.scheme = scheme or TokenScheme()
         self.signers = signers or make_signers(size)
-        self.committee = Committee(bytes(32), 0, 0, 0, tuple(signer.public_key for signer in self.signers))
+        self.committee = Committee(bytes(32), shard, 0, 0, tuple(signer.public_key for signer in self.signers))
         self.drops: Callable[[int, Outgoing], bool] = lambda sender, outgoing: False
         self.frames: dict[int, int] = {}
-        self._queue: list[tuple[int, int, Callable[[], None]]] = []
-        self._sequence = 0
         self._tickets = 0
         self.nodes = [
             Node(
@@ -103,9 +134,17 @@ class Cluster:
 
     # --- processes -----------------------------------------------------------------------------------------
 
+    @property
+    def now_ms(self) -> int:
+        return self.world.now_ms
+
+    def _make_toy(self, index: int) -> tuple[Any, Role]:
+        salt = self.nodes[index].salt
+        return ToyApplication(self.scheme, self.parameters.batch_lifetime_blocks, salt), StandsAlone()
+
     def make_setup(self, index: int) -> ReplicaSetup:
         node = self.nodes[index]
-        node.application = ToyApplication(self.scheme, self.parameters.batch_lifetime_blocks, node.salt)
+        node.application, role = self.make_application(index)
         return ReplicaSetup(
             committee=self.committee,
             signer=self.signers[index],
@@ -119,7 +158,7 @@ class Cluster:
             store=node.store,
             vote_log=node.log.load(),
             wall=lambda: GENESIS_MS + self.now_ms + node.skew_ms,
-            role=StandsAlone(),
+            role=role,
             limits=self.limits,
         )
 
@@ -132,11 +171,12 @@ class Cluster:
             node.life += 1
             node.halted = None
             node.timers = {}
-            self._give(index, Start())
-            for other in self.nodes:
-                if other.replica is not None and other.index != index:
-                    self._give(index, LinkUp(other.member))
-                    self._give(other.index, LinkUp(node.member))
+            self.give(index, Start())
+            for cluster in self.world.clusters.values():
+                for other in cluster.nodes:
+                    if other.replica is not None and other is not node:
+                        self.give(index, LinkUp(other.member))
+                        cluster.give(other.index, LinkUp(node.member))
 
     def boot(self) -> None:
         """Start everybody and wait for the first block, which comes without any client."""
@@ -149,13 +189,14 @@ class Cluster:
         node.replica = None
         if rng is not None:
             node.store.crash(rng)
-        for other in self.nodes:
-            if other.replica is not None:
-                self._give(other.index, LinkDown(node.member))
+        for cluster in self.world.clusters.values():
+            for other in cluster.nodes:
+                if other.replica is not None:
+                    cluster.give(other.index, LinkDown(node.member))
 
     # --- the pump ------------------------------------------------------------------------------------------
 
-    def _give(self, index: int, *events: ReplicaEvent) -> None:
+    def give(self, index: int, *events: ReplicaEvent) -> None:
         """Handle events in one round: all records are written before anything else happens."""
         node = self.nodes[index]
         if node.replica is None or node.halted is not None:
@@ -196,46 +237,37 @@ class Cluster:
         def fire() -> None:
             if node.life == life and node.timers.get(timer) == due_ms:
                 del node.timers[timer]
-                self._give(node.index, TimerFired(timer))
+                self.give(node.index, TimerFired(timer))
 
-        self._at(due_ms, fire)
+        self.world.at(due_ms, fire)
 
     def _send(self, sender: int, outgoing: Outgoing) -> None:
         self.frames[outgoing.kind] = self.frames.get(outgoing.kind, 0) + 1
         if not self.drops(sender, outgoing):
-            self.deliver(sender, outgoing.member.index, outgoing.kind, outgoing.body)
+            self.deliver(self.nodes[sender].member, outgoing.member, outgoing.kind, outgoing.body)
 
-    def deliver(self, sender: int, target: int, kind: int, body: bytes) -> None:
-        """A frame arrives after the delay, whether ``sender`` sent it or the test made it up."""
-        source = self.nodes[sender].member
-        life = self.nodes[target].life
+    def deliver(self, source: Member, target: Member, kind: int, body: bytes) -> None:
+        """A frame arrives after the delay, whether ``source`` sent it or the test made it up."""
+        cluster, node = self.world.find(target)
+        life = node.life
 
         def arrive() -> None:
-            if self.nodes[target].life == life:
-                self._give(target, FrameReceived(source, kind, body))
+            if node.life == life:
+                cluster.give(node.index, FrameReceived(source, kind, body))
 
-        self._at(self.now_ms + self.delay_ms, arrive)
-
-    def _at(self, due_ms: int, action: Callable[[], None]) -> None:
-        self._sequence += 1
-        heapq.heappush(self._queue, (due_ms, self._sequence, action))
+        self.world.at(self.now_ms + self.delay_ms, arrive)
 
     # --- what tests do -------------------------------------------------------------------------------------
 
     def submit(self, index: int, *transactions: bytes) -> int:
         """Hand transactions to a member; returns the ticket."""
         self._tickets += 1
-        self._give(index, TransactionsSubmitted(self._tickets, transactions))
+        self.give(index, TransactionsSubmitted(self._tickets, transactions))
         return self._tickets
 
     def run(self, for_ms: int) -> None:
         """Let time pass."""
-        stop = self.now_ms + for_ms
-        while self._queue and self._queue[0][0] <= stop:
-            due_ms, _, action = heapq.heappop(self._queue)
-            self.now_ms = max(self.now_ms, due_ms)
-            action()
-        self.now_ms = stop
+        self.world.run(for_ms)
 
     def run_until(self, condition: Callable[[], bool], within_ms: int = 30_000) -> int:
         """Let time pass until ``condition``; returns the ms that took, fails after ``within_ms``."""
