@@ -67,11 +67,11 @@ class Clock:
 
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*arguments: Any) -> Any:
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 return function(*arguments)
             finally:
-                self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+                self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - start
 
         return timed
 
@@ -213,12 +213,9 @@ def run(bench: Bench, blocks: int, per_block: int, batch: int, profile: bool) ->
     for name, seconds in clock.seconds.items():
         sys.stdout.write(f"{name:20} {seconds * 1e6 / actions:8.2f} µs per action\n")
     total = sum(clock.seconds[name] for name in ("decode", "verify", "whole block"))
-    orders = sum(
-        len(p.orders)
-        for a in bench.application.venue.accounts.values()
-        for s in a.subaccounts.values()
-        for p in s.positions.values()
-    )
+    venue = bench.application.venue
+    levels = [level for side in (venue.markets[0].bids, venue.markets[0].asks) for _, level in side.walk()]
+    orders = sum(len(level.queue) for level in levels)
     sys.stdout.write(f"{'total':20} {total * 1e6 / actions:8.2f} µs per action; {orders} open orders at the end\n")
     if profile:
         pstats.Stats(profiler, stream=sys.stdout).sort_stats("tottime").print_stats(35)

@@ -37,30 +37,36 @@ def refresh(subaccount: Subaccount, epoch: int) -> None:
 def _refresh_position(position: Position) -> None:
     market = position.market
     size = position.size
+    initial = 0
     if size:
         lots = size if size > 0 else -size
         owed = -(-size * (market.funding_index - position.funding_index) // PPM)
         position.value = size * market.mark_value - position.cost - owed
-        position.position_initial = market.compute_initial(lots)
+        initial = market.compute_initial(lots)
         position.maintenance = market.compute_maintenance(lots)
     else:
-        position.value = position.position_initial = position.maintenance = 0
-    if position.bid_lots or position.ask_lots:
-        position.initial = compute_order_initial(position, position.bid_lots, position.ask_lots)
-    else:
-        position.initial = position.position_initial
+        position.value = position.maintenance = 0
+    position.position_initial = initial
+    bids, asks = position.bid_lots, position.ask_lots
+    position.initial = compute_order_initial(position, bids, asks) if bids or asks else initial
 
 
 def compute_order_initial(position: Position, bid_lots: int, ask_lots: int) -> int:
     """The initial margin of the position if ``bid_lots`` and ``ask_lots`` were open, with the loss to the mark
     of the orders that do rest."""
     market = position.market
-    size = position.size
-    loss = max(0, position.bid_notional - position.bid_lots * market.mark) + max(
-        0, position.ask_lots * market.mark - position.ask_notional
-    )
-    lots = max(abs(size + bid_lots), abs(size - ask_lots))
-    return market.compute_initial(lots) + loss * market.unit
+    mark = market.mark
+    # With b and a not negative, max(|s + b|, |s − a|) is max(s + b, a − s).
+    lots = position.size + bid_lots
+    short = ask_lots - position.size
+    initial = market.compute_initial(lots if lots > short else short)
+    bid_loss = position.bid_notional - position.bid_lots * mark
+    ask_loss = position.ask_lots * mark - position.ask_notional
+    if bid_loss > 0:
+        initial += bid_loss * market.unit
+    if ask_loss > 0:
+        initial += ask_loss * market.unit
+    return initial
 
 
 def compute_equity(subaccount: Subaccount, epoch: int) -> int:
@@ -113,7 +119,9 @@ def validate_order(position: Position, signed_lots: int, price: int, fee: int, e
         needed = compute_order_initial(position, position.bid_lots + signed_lots, position.ask_lots)
     else:
         needed = compute_order_initial(position, position.bid_lots, position.ask_lots - signed_lots)
-    needed += max(0, signed_lots * (price - market.mark)) * market.unit
+    adverse = signed_lots * (price - market.mark)
+    if adverse > 0:
+        needed += adverse * market.unit
     if needed <= position.initial:
         return True
     return owner.cash + owner.value_sum >= owner.initial_sum - position.initial + needed + fee

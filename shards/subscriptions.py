@@ -8,7 +8,7 @@ the market's record, so a subscriber that misses one knows, and takes a new snap
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from primitives.identifiers import format_address
 from shards.codes import ResultCode
@@ -20,6 +20,8 @@ from shards.order_book import BookSide
 from shards.venue import Venue
 
 Message = tuple[str, Mapping[str, Any]]
+_CODE_NAMES: Final = {int(code): code.name for code in ResultCode}
+_REASON_NAMES: Final = {int(reason): reason.name for reason in CancelReason}
 
 
 def describe_block(venue: Venue, outcomes: Iterable[Outcome]) -> tuple[Message, ...]:
@@ -101,7 +103,7 @@ def _describe_cancellation(venue: Venue, notice: Cancellation) -> Message:
         "seq": notice.seq,
         "client_id": notice.client_id,
         "size_lots": notice.lots,
-        "reason": CancelReason(notice.reason).name,
+        "reason": _REASON_NAMES[notice.reason],
     }
 
 
@@ -112,7 +114,7 @@ def _describe_outcome(venue: Venue, outcome: Outcome) -> Message:
         "height": venue.height,
         "position": outcome.position,
         "id": transaction.id.hex(),
-        "code": outcome.code.name,
-        "action_codes": [ResultCode(code).name for code in outcome.action_codes],
+        "code": _CODE_NAMES[outcome.code],
+        "action_codes": [_CODE_NAMES[code] for code in outcome.action_codes],
         "fee": outcome.fee,
     }

@@ -40,7 +40,7 @@ def make_random_parameters() -> ShardParameters:
         make_market(1, initial_ppm=100_000, maintenance_ppm=50_000, min_notional=2 * QUOTE),
     )  # fmt: skip
     return make_parameters(
-        {name: 100 * QUOTE for name in NAMES},
+        dict.fromkeys(NAMES, 100 * QUOTE),
         markets=markets,
         tiers=(FeeTier(taker_ppm=500, maker_ppm=-200), FeeTier(taker_ppm=300, maker_ppm=100)),
         action_fee=10,
