@@ -176,7 +176,9 @@ class FakeService:
         return {"market": 1, "height": len(self.blocks), "bids": bids, "asks": asks}
 
     def transfer(self, transfer: bytes) -> Json | None:
-        return {"xid": transfer.hex(), "state": "open", "amount": 5, "is_certified": True} if transfer == XID else None
+        return (
+            {"xid": transfer.hex(), "state": "open", "amount": 5, "is_certified": True} if transfer == XID else None
+        )
 
     def transfers(self, address: bytes, page: Page) -> Json:
         return {"transfers": [], "next": None}
