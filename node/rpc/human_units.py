@@ -59,7 +59,9 @@ class HumanUnits:
         steps = None if market is None else self._find_steps(market)
         shown: dict[str, Any] = {}
         for name, value in view.items():
-            if type(value) is not int:
+            if value is None and name.endswith(_TICKS):
+                shown |= {name.removesuffix(_TICKS): None, name: None}
+            elif type(value) is not int:
                 if name in LEVEL_NAMES and market is not None:
                     shown[name] = self.present_levels(value, market)
                 else:
