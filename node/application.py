@@ -26,7 +26,7 @@ class Transaction(Protocol):
 
 
 class Application(Protocol):
-    """A replicated state machine under a replica. ``verify`` and ``admit`` take what its own ``decode`` returned."""
+    """A replicated state machine under a replica. ``verify`` and ``admit`` take what ``decode`` gave."""
 
     def decode(self, data: bytes) -> Transaction:
         """The transaction in ``data``; bounded; raises ``RemoteError``. A pure function of the bytes and genesis:

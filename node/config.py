@@ -26,6 +26,7 @@ CONFIG_FILE_NAME: Final = "config.toml"
 MAX_CONFIG_BYTES: Final = 1 << 20
 ENVIRONMENT_PREFIX: Final = "RIALTO_"
 MAX_PORT: Final = 65_535
+MAX_INDEX: Final = 999
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +75,6 @@ def _render_shard(shard: int) -> int | str:
     return "beacon" if shard == BEACON_SHARD else shard
 
 
-def _parse_index(written: object) -> int | None:
-    """−1 means none: TOML has no null."""
-    digits = str(written)
-    if type(written) is bool or not (digits == "-1" or (digits.isdecimal() and int(digits) < 1_000)):
-        raise ValueError(f"must be a number from 0 to 999, or -1 for a full node, not {written!r}")
-    return None if digits == "-1" else int(digits)
-
-
-def _render_index(index: int | None) -> int:
-    return -1 if index is None else index
-
-
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
     """Who this node is."""
@@ -97,16 +86,11 @@ class NodeSettings:
         parse=parse_shard,
         render=_render_shard,
     )
-    role: str = setting(
-        "validator",
-        '"validator" votes; "full" follows and serves the API without voting.',
-        choices=("validator", "full"),
-    )
-    index: int | None = setting(
-        None,
-        "A validator's place in its committee in the genesis, from 0; -1 for a full node.",
-        parse=_parse_index,
-        render=_render_index,
+    index: int = setting(
+        MISSING,
+        "Its place in that committee in the genesis, from 0.",
+        kind=int,
+        maximum=MAX_INDEX,
     )
 
 
@@ -177,13 +161,6 @@ class NodeConfig:
     limits: LimitSettings = field(default_factory=LimitSettings)
     checks: CheckSettings = field(default_factory=CheckSettings)
     devnet: DevnetSettings = field(default_factory=DevnetSettings)
-
-    def __post_init__(self) -> None:
-        if (self.node.role == "validator") != (self.node.index is not None):
-            raise LocalError(
-                f"{self.home / CONFIG_FILE_NAME}: node.index: a validator has one, a full node has none "
-                f"(role is {self.node.role!r}, index is {_render_index(self.node.index)})"
-            )
 
     @property
     def committee(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from node.chain import list_recent_ranges
 from node.config import NodeConfig, read_config, write_config
@@ -21,6 +22,9 @@ from node.plyvel_store import PlyvelChainStore, PlyvelVoteLog, SyncProbe
 from primitives.errors import LocalError
 from primitives.identifiers import BEACON_SHARD
 from primitives.signing import Ed25519Signer
+
+VALIDATOR: Final = "validator"
+"""The only role so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ def _identity(config: NodeConfig, chain: bytes, seed: bytes, kind: DatabaseKind)
         kind=kind,
         chain=chain,
         shard=config.node.shard,
-        role=config.node.role,
+        role=VALIDATOR,
         public_key=Ed25519Signer(seed).public_key,
     )
 
@@ -114,7 +118,7 @@ def _check_membership(config: NodeConfig, genesis: Genesis, seed: bytes) -> None
     committee = genesis.committee_of(config.node.shard)
     index = config.node.index
     key = Ed25519Signer(seed).public_key
-    if index is None or index >= len(committee):
+    if index >= len(committee):
         raise LocalError(f"{config.home}: node.index: {config.committee} has members 0 to {len(committee) - 1}")
     if committee[index] != key:
         raise LocalError(

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -21,7 +21,6 @@ MAX_KEYS: Final = 256
 """Label values of one table; a table that grew with the number of strangers would cost every scrape."""
 _COMPONENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _LABELS: Final = ("member", "committee")
-_BLOCK_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _SYNC_SECONDS: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1)
 _CERTIFIED_SECONDS: Final = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10)
 _MICROSECONDS: Final = 1e-6
@@ -44,20 +43,14 @@ class Metrics:
             parent = Histogram(name, documentation, _LABELS, registry=self.registry, buckets=buckets)
             return parent.labels(member, committee)
 
-        def counter(name: str, documentation: str) -> Counter:
-            return Counter(name, documentation, _LABELS, registry=self.registry).labels(member, committee)
-
-        self._execution = histogram(
-            "rialto_block_execution_seconds", "Time to execute one decided payload.", _BLOCK_SECONDS
-        )
         self._certification = histogram(
-            "rialto_certification_seconds", "Time from deciding a block to its certificate.", _CERTIFIED_SECONDS
+            "rialto_certification_seconds",
+            "Time from a block's own timestamp to its certificate here.",
+            _CERTIFIED_SECONDS,
         )
         self._syncs = histogram(
             "rialto_vote_sync_seconds", "Time of one group commit of the vote log.", _SYNC_SECONDS
         )
-        self._transactions = counter("rialto_executed_transactions", "Transactions in executed blocks.")
-        self._signatures = counter("rialto_verified_signatures", "Signatures verified, votes and clients'.")
 
     def add_source(self, component: str, read: Callable[[], Any]) -> None:
         """Export the integers of the frozen dataclass that ``read`` returns as ``rialto_<component>_<field>``.
@@ -67,22 +60,13 @@ class Metrics:
         """
         self._sources.add(component, read)
 
-    def observe_execution(self, duration_us: int, transactions: int) -> None:
-        """One block was executed."""
-        self._execution.observe(duration_us * _MICROSECONDS)
-        self._transactions.inc(transactions)
-
     def observe_certification(self, duration_ms: int) -> None:
-        """One block that we decided ``duration_ms`` ago is certified."""
+        """One block that was proposed ``duration_ms`` ago is certified."""
         self._certification.observe(duration_ms * _MILLISECONDS)
 
     def observe_sync(self, duration_us: int) -> None:
         """One group commit of the vote log ended."""
         self._syncs.observe(duration_us * _MICROSECONDS)
-
-    def observe_verified(self, signatures: int) -> None:
-        """So many signatures were verified."""
-        self._signatures.inc(signatures)
 
     def render(self) -> bytes:
         """The text exposition format, as ``/metrics`` serves it."""

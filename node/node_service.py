@@ -23,7 +23,7 @@ from node.chain import Chain
 from node.clock import monotonic_ms, wall_ms
 from node.events import BlockCertified, SubmissionReply, SubmissionResult, TransactionsSubmitted
 from node.genesis import render_genesis
-from node.home import OpenHome
+from node.home import VALIDATOR, OpenHome
 from node.mempool import TransactionStatus
 from node.payload import decode_payload
 from node.pump import Pump
@@ -152,7 +152,7 @@ class ReplicaService:
         shard = self._validator.committee.shard
         return NodeStatus(
             name=self._validator.member.name,
-            role=self._opened.config.node.role,
+            role=VALIDATOR,
             chain=self._opened.chain.hex(),
             committee=format_committee(shard),
             shard=shard,

@@ -91,9 +91,11 @@ class Pump:
         on_reply: Callable[[SubmissionReply], None],
         on_certified: Callable[[BlockCertified], None],
         on_alarm: Callable[[str], None],
+        on_sync: Callable[[int], None],
         sync_in_thread: bool,
     ) -> None:
-        """``sync_in_thread``: the disk is so slow that a sync would stall the loop (see the start-up probe)."""
+        """``on_sync`` hears how long each commit took, in µs. ``sync_in_thread``: the disk is so slow that a sync
+        would stall the loop (see the start-up probe)."""
         self._replica = replica
         self._store = store
         self._vote_log = vote_log
@@ -101,6 +103,7 @@ class Pump:
         self._on_reply = on_reply
         self._on_certified = on_certified
         self._on_alarm = on_alarm
+        self._on_sync = on_sync
         self._sync_in_thread = sync_in_thread
         self._control: deque[ReplicaEvent] = deque()
         self._frames: dict[Lane, deque[FrameReceived]] = {lane: deque() for lane in Lane}
@@ -250,8 +253,10 @@ class Pump:
                 await trio.to_thread.run_sync(self._vote_log.write, records)
         else:
             self._vote_log.write(records)
-        self._commit_us += monotonic_us() - started
+        took_us = monotonic_us() - started
+        self._commit_us += took_us
         self._commits += 1
+        self._on_sync(took_us)
 
     def _set_timer(self, timer: str, delay_ms: int | None, now: int) -> None:
         if delay_ms is None:

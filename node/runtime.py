@@ -23,13 +23,13 @@ from typing import Any
 import trio
 from trio_typing import TaskStatus
 
-from node.validator import Validator, build_validator
 from node.clock import monotonic_ms, wall_ms
 from node.control import serve_control
 from node.events import BlockCertified, LinkDown, LinkUp, Outgoing, Start
 from node.home import OpenHome, open_home
 from node.link_faults import FaultRule, LinkFaults
 from node.logs import configure_logging, member_logger
+from node.members import Member
 from node.metrics import Metrics
 from node.node_service import ReplicaService
 from node.process_file import ProcessFile, remove_process_file, write_process_file
@@ -38,11 +38,13 @@ from node.rpc.app import RpcApplication
 from node.rpc.server import RpcListener, RpcServer
 from node.transport import Transport
 from node.transport_config import TransportConfig
+from node.validator import Validator, build_validator
 from primitives.errors import LocalError
 from primitives.signing import check_verification_rule
 
 SLOW_SYNC_US = 2_000
 """A disk whose 99th percentile is above this would stall votes on the loop thread."""
+CHANGES_PERIOD_S = 0.5
 STOP_DEADLINE_S = 10
 """Longer than the API's drain; after it the nursery is cancelled, and what was not certified stays so."""
 
@@ -86,6 +88,7 @@ async def _run(opened: OpenHome, validator: Validator, listener: RpcListener) ->
             await _start_control(nursery, edges)
             nursery.start_soon(edges.pump.run, Start())
             nursery.start_soon(_wait_signals, edges.stop)
+            nursery.start_soon(_tell_changes, edges)
             process = ProcessFile(validator.member.name, os.getpid(), port, listener.port, listener.url, wall_ms())
             write_process_file(opened.config.home, process)
             log.info("started", p2p_port=port, rpc=listener.url, height=validator.replica.statistics().height)
@@ -121,10 +124,19 @@ def _build_edges(opened: OpenHome, validator: Validator, listener: RpcListener) 
     def on_certified(block: BlockCertified) -> None:
         application.hub.publish(block)
         service.note_certified(block)
+        metrics.observe_certification(max(0, wall_ms() - block.header.timestamp_ms))
 
     def on_alarm(sentence: str) -> None:
         log.error("alarm", what=sentence)
         service.note_alarm(sentence)
+
+    def on_connected(member: Member) -> None:
+        log.info("connected", peer=member.name)
+        pump.post_link(LinkUp(member))
+
+    def on_disconnected(member: Member) -> None:
+        log.info("disconnected", peer=member.name)
+        pump.post_link(LinkDown(member))
 
     pump = Pump(
         validator.replica,
@@ -134,6 +146,7 @@ def _build_edges(opened: OpenHome, validator: Validator, listener: RpcListener) 
         on_reply=lambda reply: service.on_reply(reply),
         on_certified=on_certified,
         on_alarm=on_alarm,
+        on_sync=metrics.observe_sync,
         sync_in_thread=opened.probe.p99_us > SLOW_SYNC_US,
     )
     transport = Transport(
@@ -150,8 +163,8 @@ def _build_edges(opened: OpenHome, validator: Validator, listener: RpcListener) 
         validator.peers,
         validator.peers,
         on_frame=pump.post_frame,
-        on_connected=lambda member: pump.post_link(LinkUp(member)),
-        on_disconnected=lambda member: pump.post_link(LinkDown(member)),
+        on_connected=on_connected,
+        on_disconnected=on_disconnected,
         clock=monotonic_ms,
         rng=rng,
         faults=faults,
@@ -176,6 +189,23 @@ def _build_edges(opened: OpenHome, validator: Validator, listener: RpcListener) 
 async def _serve_api(edges: Edges, *, task_status: TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
     await edges.server.serve(task_status=task_status)
     edges.drained.set()
+
+
+async def _tell_changes(edges: Edges) -> None:
+    """Log what an operator wants to know of the replica: new views, and catching up."""
+    log = member_logger(edges.validator.member.name, edges.opened.config.committee)
+    before = edges.validator.replica.statistics()
+    while True:
+        await trio.sleep(CHANGES_PERIOD_S)
+        now = edges.validator.replica.statistics()
+        if now.view != before.view:
+            log.warning("new view", view=now.view, primary=now.primary, height=now.height)
+        if now.catch_up.is_active != before.catch_up.is_active:
+            what = "catching up" if now.catch_up.is_active else "caught up"
+            log.info(what, height=now.height, target=now.catch_up.target)
+        if now.evidence != before.evidence:
+            log.warning("evidence of misbehaviour kept", count=now.evidence)
+        before = now
 
 
 async def _wait_signals(stop: trio.Event) -> None:

@@ -52,7 +52,6 @@ def build_validator(opened: OpenHome) -> Validator:
     """Build everything; raises ``LocalError`` where genesis, databases and engine do not fit together."""
     config, genesis = opened.config, opened.genesis
     shard, index = config.node.shard, config.node.index
-    assert index is not None, "a home's membership was checked when it was opened"
     scheme = Ed25519()
     committee = build_committee(genesis, opened.chain, shard)
     peers = list_peers(genesis, shard, index)

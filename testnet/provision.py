@@ -168,7 +168,7 @@ def build_member_config(member: MemberEntry, topology: Topology) -> NodeConfig:
     log = {"format": "json", "file": LOG_FILE, **sections.pop("log", {})}
     shard = "beacon" if member.shard == BEACON_SHARD else member.shard
     tables = {
-        "node": {"name": member.name, "shard": shard, "role": "validator", "index": member.index},
+        "node": {"name": member.name, "shard": shard, "index": member.index},
         "log": log,
         "devnet": {"control_socket": CONTROL_SOCKET},
         **sections,

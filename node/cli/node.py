@@ -56,11 +56,15 @@ def init(
 
 
 @node_app.command()
-def start(home: Home) -> None:
+def start(
+    home: Home,
+    paranoid: Annotated[bool, typer.Option("--paranoid", help="Check every invariant after every block.")] = False,
+) -> None:
     """Run the validator until Ctrl-C or SIGTERM."""
     from node.runtime import start_node
 
-    start_node(home.absolute(), os.environ, _prompt())
+    environment = {**os.environ, "RIALTO_CHECKS_PARANOID": "true"} if paranoid else os.environ
+    start_node(home.absolute(), environment, _prompt())
 
 
 @node_app.command()

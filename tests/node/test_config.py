@@ -34,7 +34,7 @@ def read(text: str = "", **environment: str) -> NodeConfig:
 
 def test_a_file_that_names_the_node_alone_gets_every_default() -> None:
     config = read()
-    assert config.node == NodeSettings("s0v1", 0, "validator", 1)
+    assert config.node == NodeSettings("s0v1", 0, 1)
     assert (config.p2p, config.log, config.limits) == (PeerSettings(), LogSettings(), LimitSettings())
     assert config.committee == "shard0"
     assert config.genesis_path == HOME / "genesis.json"
@@ -47,17 +47,17 @@ names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 @given(
     name=names,
     shard=st.sampled_from([0, 7, BEACON_SHARD]),
-    index=st.none() | st.integers(0, 999),
+    index=st.integers(0, 999),
     port=st.integers(0, 65535),
     seeds=st.lists(names, max_size=3),
     log=st.builds(LogSettings, st.sampled_from(["debug", "error"]), st.sampled_from(["console", "json"]), names),
 )
 def test_a_written_configuration_reads_back_as_itself(
-    name: str, shard: int, index: int | None, port: int, seeds: list[str], log: LogSettings
+    name: str, shard: int, index: int, port: int, seeds: list[str], log: LogSettings
 ) -> None:
     config = NodeConfig(
         HOME,
-        NodeSettings(name, shard, "full" if index is None else "validator", index),
+        NodeSettings(name, shard, index),
         p2p=PeerSettings(port=port, seeds=tuple(seeds)),
         log=log,
     )
@@ -102,9 +102,8 @@ def test_mistakes_in_the_file_are_refused_with_their_place(text: str, complaint:
         ('[node]\nname = "x"', "node.shard: is missing"),
         ('[node]\nname = "x"\nshard = 65535', 'node.shard: must be "beacon" or a number'),
         ('[node]\nname = "x"\nshard = true', "node.shard: must be"),
-        ('[node]\nname = "x"\nshard = 0', "a validator has one, a full node has none"),
-        ('[node]\nname = "x"\nshard = 0\nindex = 1\nrole = "full"', "node.index"),
-        ('[node]\nname = "x"\nshard = 0\nindex = 1000', "node.index: must be a number from 0 to 999"),
+        ('[node]\nname = "x"\nshard = 0', "node.index: is missing"),
+        ('[node]\nname = "x"\nshard = 0\nindex = 1000', "node.index"),
         ("node = 1", "node: must be a table, not an integer"),
     ],
 )
@@ -113,9 +112,9 @@ def test_a_node_without_identity_is_refused(text: str, complaint: str) -> None:
         parse_config(text, HOME, {})
 
 
-def test_a_full_node_of_the_beacon_is_spelt_by_name() -> None:
-    config = parse_config('[node]\nname = "x"\nshard = "beacon"\nrole = "full"', HOME, {})
-    assert (config.node.shard, config.node.index, config.committee) == (BEACON_SHARD, None, "beacon")
+def test_the_beacon_is_spelt_by_name() -> None:
+    config = parse_config('[node]\nname = "x"\nshard = "beacon"\nindex = 2', HOME, {})
+    assert (config.node.shard, config.node.index, config.committee) == (BEACON_SHARD, 2, "beacon")
     assert 'shard = "beacon"' in render_config(config)
 
 
