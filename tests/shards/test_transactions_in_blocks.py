@@ -87,10 +87,16 @@ def test_an_atomic_batch_leaves_nothing_behind_when_one_action_fails(shard: ToyS
     root = shard.book(), shard.orders("ann")
     seq = shard.market().next_seq
     receipt = shard.act(
-        "ann", cancel(1), amend(2, 990, 3), place(BUY, 980, 1), place(SELL, 990, 4), cancel(9), mode=Mode.ATOMIC
+        "ann",
+        *(cancel(1), amend(2, 990, 3), place(BUY, 980, 1), place(SELL, 990, 4), cancel(9), cancel(2)),
+        mode=Mode.ATOMIC,
     )
     assert receipt.code is ResultCode.UNKNOWN_ORDER
-    assert receipt.action_codes == (*[ResultCode.ROLLED_BACK] * 4, ResultCode.UNKNOWN_ORDER)
+    assert receipt.action_codes == (
+        *[ResultCode.ROLLED_BACK] * 4,
+        ResultCode.UNKNOWN_ORDER,
+        ResultCode.NOT_ATTEMPTED,
+    )
     assert receipt.events == ()
     assert (shard.book(), shard.orders("ann")) == root
     assert shard.market().next_seq == seq
