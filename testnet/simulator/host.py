@@ -1,0 +1,407 @@
+"""One simulated process: a pump over virtual time, with the semantics of ``node.pump``, that can die at any step.
+
+Theory of operation
+
+    DOWN --start--> RUNNING --halt, exception, refused disk--> DOWN
+    RUNNING --crash--> DOWN           RUNNING <--pause, resume--> PAUSED
+
+A round takes due timers, then events (control before votes before bulk) until its budget is used up, and one chunk
+of the replica's own work. Its records are durable one sync later; only then come, in order, each store write, each
+frame, the timers, the replies and the notices. Between any two of these the process may die (``die_after_steps``):
+before the group commit, between commit and write, between write and send, between two sends. A paused process takes
+no step; what arrives waits within the bounds of the production pump.
+
+What does not live here: what a replica decides, and when a fault comes.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+from typing import Final, Protocol
+
+from consensus.engine import Record
+from node.events import (
+    BlockCertified,
+    Effects,
+    FrameReceived,
+    Lane,
+    LinkDown,
+    LinkUp,
+    Outgoing,
+    ReplicaEvent,
+    Start,
+    SubmissionReply,
+    TimerFired,
+    TransactionsSubmitted,
+)
+from node.members import Member
+from node.pump import (
+    FRAME_OVERHEAD_BYTES,
+    MAX_QUEUED_BYTES_PER_PEER,
+    MAX_QUEUED_SUBMISSIONS,
+    MAX_ROUND_EVENTS,
+    ROUND_BUDGET_MS,
+)
+from node.replica import Replica, open_replica
+from node.replica_setup import ReplicaSetup
+from node.wire import FrameKind
+from primitives.errors import LocalError
+from testnet.simulator.disk import Disk
+from testnet.simulator.network import Network
+from testnet.simulator.scheduler import US_PER_MS, Scheduler
+
+EVENT_US: Final = 60
+"""CPU of one event: most of them verify one signature."""
+WORK_US: Final = 900
+"""A chunk of sixteen verifications."""
+
+
+class HostState(Enum):
+    DOWN = 0
+    RUNNING = 1
+    PAUSED = 2
+
+
+class HostObserver(Protocol):
+    """Who looks at everything that hosts do; never acts on them from inside a call."""
+
+    def on_event(self, host: SimulatedHost, event: ReplicaEvent) -> None: ...
+
+    def on_commit(self, host: SimulatedHost, records: list[Record]) -> None: ...
+
+    def on_send(self, host: SimulatedHost, outgoing: Outgoing) -> None: ...
+
+    def on_reply(self, host: SimulatedHost, reply: SubmissionReply) -> None: ...
+
+    def on_certified(self, host: SimulatedHost, block: BlockCertified) -> None: ...
+
+    def on_alarm(self, host: SimulatedHost, sentence: str) -> None: ...
+
+    def on_opened(self, host: SimulatedHost) -> None: ...
+
+    def on_started(self, host: SimulatedHost) -> None:
+        """Everything that followed from ``Start`` alone is done: what its API tells from now on."""
+        ...
+
+    def on_down(self, host: SimulatedHost, how: str) -> None: ...
+
+    def on_halt(self, host: SimulatedHost, sentence: str) -> None:
+        """It stopped itself; the sentence says why."""
+        ...
+
+    def on_exception(self, host: SimulatedHost, error: Exception) -> None:
+        """Production code raised what it never raises."""
+        ...
+
+
+@dataclass(slots=True)
+class WallClock:
+    """The wall clock of one host: virtual time, and how wrong it is."""
+
+    scheduler: Scheduler
+    base_ms: int
+    skew_ms: int = 0
+
+    def __call__(self) -> int:
+        return self.base_ms + self.scheduler.now_us // US_PER_MS + self.skew_ms
+
+
+def keep_effects(effects: Effects) -> Effects:
+    """What an honest host does with its replica's effects: nothing."""
+    return effects
+
+
+class SimulatedHost:
+    """One member's process, from its first start to the end of the world. Satisfies ``network.Endpoint``."""
+
+    def __init__(
+        self,
+        name: str,
+        member: Member,
+        prepare: Callable[[Disk, WallClock], ReplicaSetup],
+        scheduler: Scheduler,
+        network: Network,
+        disk: Disk,
+        wall: WallClock,
+        observer: HostObserver,
+        rng: Random,
+        alter: Callable[[Effects], Effects] = keep_effects,
+    ) -> None:
+        """``prepare`` makes what a fresh process opens its replica from. ``alter`` is for members that lie."""
+        self.name = name
+        self.member = member
+        self.disk = disk
+        self.wall = wall
+        self.is_honest = alter is keep_effects
+        self.die_after_steps: int | None = None
+        self.state = HostState.DOWN
+        self.lives = 0
+        self.setup: ReplicaSetup | None = None
+        self.replica: Replica | None = None
+        self.events = 0
+        self.dropped_frames = 0
+        self._prepare = prepare
+        self._scheduler = scheduler
+        self._network = network
+        self._observer = observer
+        self._alter = alter
+        # Processes have clocks of their own: an interval measured across two hosts must show as nonsense.
+        self._monotonic_offset_ms = rng.randint(0, 10**7)
+        self._forget()
+
+    def _forget(self) -> None:
+        """What a process loses when it dies."""
+        self._control: deque[ReplicaEvent] = deque()
+        self._frames: dict[Lane, deque[FrameReceived]] = {lane: deque() for lane in Lane}
+        self._queued_bytes: dict[tuple[Lane, Member], int] = {}
+        self._queued_submissions = 0
+        self._timers: dict[str, int] = {}
+        self._timer_heap: list[tuple[int, str]] = []
+        self._is_round_planned = False
+        self._has_started = False
+        self._held_back: Callable[[], None] | None = None
+
+    # --- life ------------------------------------------------------------------------------------------
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process (a paused one too)."""
+        return self.state is not HostState.DOWN
+
+    def start(self) -> None:
+        """Open the replica from its disk and let it start."""
+        if self.is_running:
+            return
+        self.lives += 1
+        self._forget()
+        try:
+            self.setup = self._prepare(self.disk, self.wall)
+            self.replica = open_replica(self.setup)
+        except LocalError as error:
+            self._observer.on_halt(self, f"refuses to start: {error}")
+            return
+        except Exception as error:
+            self._observer.on_exception(self, error)
+            return
+        self.state = HostState.RUNNING
+        self._observer.on_opened(self)
+        self._control.append(Start())
+        self._network.on_started(self.name)
+        self._wake()
+
+    def crash(self) -> None:
+        """Kill the process; unsynced writes are torn from the end."""
+        if not self.is_running:
+            return
+        self._end(f"crash, {self.disk.crash()} batches lost")
+
+    def _end(self, how: str) -> None:
+        self.state = HostState.DOWN
+        self.lives += 1
+        self.die_after_steps = None
+        self.replica = None
+        self._forget()
+        self._network.on_stopped(self.name)
+        self._observer.on_down(self, how)
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        if self.state is HostState.RUNNING:
+            self.state = HostState.PAUSED
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        if self.state is not HostState.PAUSED:
+            return
+        self.state = HostState.RUNNING
+        held_back, self._held_back = self._held_back, None
+        if held_back is not None:
+            held_back()
+        self._wake()
+
+    # --- what comes in ---------------------------------------------------------------------------------
+
+    def post_frame(self, sender: Member, lane: Lane, kind: int, body: bytes) -> None:
+        """A frame from the network; dropped where that peer has too much waiting."""
+        key = (lane, sender)
+        queued = self._queued_bytes.get(key, 0) + len(body) + FRAME_OVERHEAD_BYTES
+        if queued > MAX_QUEUED_BYTES_PER_PEER[lane]:
+            self.dropped_frames += 1
+            return
+        self._queued_bytes[key] = queued
+        self._frames[lane].append(FrameReceived(sender, kind, body))
+        self._wake()
+
+    def post_link(self, event: LinkUp | LinkDown) -> None:
+        """A link came up or went down."""
+        self._control.append(event)
+        self._wake()
+
+    def submit(self, event: TransactionsSubmitted) -> bool:
+        """A client's request; false where nobody takes it."""
+        if self.state is not HostState.RUNNING or self._queued_submissions >= MAX_QUEUED_SUBMISSIONS:
+            return False
+        self._queued_submissions += 1
+        self._control.append(event)
+        self._wake()
+        return True
+
+    # --- rounds ----------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if self._is_round_planned or self.state is not HostState.RUNNING:
+            return
+        self._is_round_planned = True
+        self._later(self._scheduler.now_us, self._run_round)
+
+    def _later(self, due_us: int, action: Callable[[], None]) -> None:
+        """Do it unless this process is dead by then; a paused one does it when it is resumed."""
+        life = self.lives
+
+        def act() -> None:
+            if self.lives != life:
+                return
+            if self.state is HostState.PAUSED:
+                assert self._held_back is None, "a process is in one place"
+                self._held_back = action
+                return
+            action()
+
+        self._scheduler.at(due_us, act)
+
+    def _run_round(self) -> None:
+        replica = self.replica
+        assert replica is not None, "a running host has a replica"
+        start_us = now_us = self._scheduler.now_us
+        self._post_due_timers(now_us)
+        gathered: list[Effects] = []
+        try:
+            for _ in range(MAX_ROUND_EVENTS):
+                event = self._take_event()
+                if event is None:
+                    break
+                self.events += 1
+                self._observer.on_event(self, event)
+                gathered.append(self._alter(replica.handle(event, self._to_monotonic_ms(now_us))))
+                now_us += EVENT_US
+                if now_us - start_us >= ROUND_BUDGET_MS * US_PER_MS:
+                    break
+            if replica.busy:
+                gathered.append(self._alter(replica.work(self._to_monotonic_ms(now_us))))
+                now_us += WORK_US
+        except Exception as error:
+            self._end("exception")
+            self._observer.on_exception(self, error)
+            return
+        if any(effects.persist for effects in gathered):
+            now_us += self.disk.draw_sync_us()
+        self._later(now_us, lambda: self._honour(gathered))
+
+    def _to_monotonic_ms(self, now_us: int) -> int:
+        return self._monotonic_offset_ms + now_us // US_PER_MS
+
+    def _take_event(self) -> ReplicaEvent | None:
+        if self._control:
+            event = self._control.popleft()
+            if isinstance(event, TransactionsSubmitted):
+                self._queued_submissions -= 1
+            return event
+        for lane, frames in self._frames.items():
+            if frames:
+                frame = frames.popleft()
+                self._queued_bytes[lane, frame.member] -= len(frame.body) + FRAME_OVERHEAD_BYTES
+                return frame
+        return None
+
+    # --- effects ---------------------------------------------------------------------------------------
+
+    def _honour(self, gathered: list[Effects]) -> None:
+        """Every effect in order, dying in between where a fault says so."""
+        for _ in self._steps(gathered):
+            if self.die_after_steps is not None:
+                self.die_after_steps -= 1
+                if self.die_after_steps <= 0:
+                    self.crash()
+                    return
+        halts = [effects.halt for effects in gathered if effects.halt is not None]
+        if halts:
+            self._end("halted")
+            self._observer.on_halt(self, halts[0])
+            return
+        self._is_round_planned = False
+        if not self._has_started:
+            self._has_started = True
+            self._observer.on_started(self)
+        replica = self.replica
+        assert replica is not None, "it did not die"
+        if self._control or replica.busy or any(self._frames.values()):
+            self._wake()
+
+    def _steps(self, gathered: list[Effects]) -> Iterator[None]:
+        """Before each ``yield`` one indivisible thing has happened."""
+        yield
+        records = [record for effects in gathered for record in effects.persist]
+        if records:
+            self.disk.vote_log.write(records)
+            self._observer.on_commit(self, records)
+            yield
+        for effects in gathered:
+            for write in effects.writes:
+                self.disk.store.write(write.records, sync=write.sync)
+                yield
+            for outgoing in effects.sends:
+                self._observer.on_send(self, outgoing)
+                self._network.transmit(self, outgoing)
+                yield
+            for timer in effects.timers:
+                self._set_timer(timer.timer, timer.delay_ms)
+            for reply in effects.replies:
+                self._observer.on_reply(self, reply)
+            for block in effects.certified:
+                self._observer.on_certified(self, block)
+                yield
+            for alarm in effects.alarms:
+                self._observer.on_alarm(self, alarm)
+
+    # --- timers ----------------------------------------------------------------------------------------
+
+    def _set_timer(self, timer: str, delay_ms: int | None) -> None:
+        if delay_ms is None:
+            self._timers.pop(timer, None)
+            return
+        due_us = self._scheduler.now_us + delay_ms * US_PER_MS
+        self._timers[timer] = due_us
+        heapq.heappush(self._timer_heap, (due_us, timer))
+        life = self.lives
+        self._scheduler.at(due_us, lambda: self._wake() if self.lives == life else None)
+
+    def _post_due_timers(self, now_us: int) -> None:
+        heap = self._timer_heap
+        while heap and heap[0][0] <= now_us:
+            due_us, timer = heapq.heappop(heap)
+            if self._timers.get(timer) == due_us:
+                del self._timers[timer]
+                self._control.append(TimerFired(timer))
+
+
+def describe_event(event: ReplicaEvent) -> tuple[str, str]:
+    """A letter and a few words for the trace."""
+    match event:
+        case FrameReceived(member=member, kind=kind, body=body):
+            name = FrameKind(kind).name if kind in FrameKind.__members__.values() else f"kind {kind}"
+            return name[0], f"{name} {len(body)} B from {member.name}"
+        case TimerFired(timer=timer):
+            return "t", f"timer {timer}"
+        case LinkUp(member=member):
+            return "u", f"link up {member.name}"
+        case LinkDown(member=member):
+            return "d", f"link down {member.name}"
+        case TransactionsSubmitted(transactions=transactions):
+            return "x", f"{len(transactions)} transactions"
+        case Start():
+            return "*", "start"

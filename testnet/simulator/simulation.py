@@ -1,0 +1,185 @@
+"""One run from one seed: a safety phase with faults, then a liveness phase without, then quiescence.
+
+Safety phase: load and faults for a while; the checkers look on. Liveness phase: everything heals but at most f dead
+members a committee; within ``LIVENESS_BOUND_US`` each committee with clients certifies all that they wait for. Then the
+load stops, and within ``QUIET_BOUND_US`` everything is certified, every transfer settled, every live member at the
+same tip. What does not live here: rules (the checkers), campaigns of many seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from testnet.simulator.byzantine import Misconduct
+from testnet.simulator.checker import Violation
+from testnet.simulator.faults import Nemesis
+from testnet.simulator.networks import Kind, Shape, SimulatedNetwork
+from testnet.simulator.scheduler import US_PER_MS, US_PER_S, Chance
+from testnet.simulator.signatures import KeyMaker, RealKeys, TokenKeys
+from testnet.simulator.swarm import REAL_SIGNATURES_EVERY, Swarm, draw_swarm
+from testnet.simulator.world import World
+
+LIVENESS_BOUND_US: Final = 60 * US_PER_S
+"""A few capped view timeouts (8 s), and the time to catch up."""
+QUIET_BOUND_US: Final = 60 * US_PER_S
+LIVE_LOAD_US: Final = US_PER_S
+"""How long clients go on after healing, so that new work is certified and not only old."""
+SETTLE_US: Final = 2 * US_PER_S
+"""Quiet for so long at the end, so that the last statuses and certificates are everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationPlan:
+    """Everything that a run depends on. ``make_liars`` gives misconduct by member name, fresh for each run; see
+    ``world.World`` for twins."""
+
+    seed: int
+    shape: Shape
+    swarm: Swarm
+    safety_us: int
+    load_gap_us: int
+    has_real_signatures: bool = False
+    make_liars: Callable[[Chance], Mapping[str, Misconduct]] = lambda chance: {}
+    twins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run. Equal plans give equal outcomes."""
+
+    seed: int
+    violations: tuple[Violation, ...]
+    trace_hash: str
+    trace_lines: int
+    tail: tuple[str, ...]
+    events: int
+    simulated_us: int
+    certified: Mapping[int, int]
+    submitted: int
+    answered: int
+    refused: int
+    transfers: int
+    struck: Mapping[str, int]
+    crashes: int
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether every promise was kept."""
+        return not self.violations
+
+    def describe(self) -> str:
+        """A line for people, and the violations with the seed to replay them."""
+        heights = ", ".join(f"{shard}: {height}" for shard, height in self.certified.items())
+        struck = ", ".join(f"{name} {count}" for name, count in self.struck.items()) or "no faults"
+        line = (
+            f"seed {self.seed}: {'ok' if self.is_ok else 'VIOLATED'}; {self.simulated_us / US_PER_S:.1f} s, "
+            f"{self.events} events, heights {{{heights}}}, {self.answered} of {self.submitted} certified, "
+            f"{self.refused} refused, {self.transfers} transfers; {struck}"
+        )
+        return "\n".join([line, *[str(violation) for violation in self.violations]])
+
+
+def draw_plan(seed: int, shape: Shape, safety_us: int = 6 * US_PER_S) -> SimulationPlan:
+    """The plan of a seed: faults and pace are drawn from it."""
+    rng = Chance(seed).stream("plan")
+    gap_ms = rng.choice((10, 25, 60)) if shape.kind is Kind.TOY else rng.choice((25, 50, 100))
+    return SimulationPlan(
+        seed=seed,
+        shape=shape,
+        swarm=draw_swarm(rng),
+        safety_us=safety_us,
+        load_gap_us=gap_ms * US_PER_MS,
+        has_real_signatures=seed % REAL_SIGNATURES_EVERY == REAL_SIGNATURES_EVERY - 1,
+    )
+
+
+def build_world(plan: SimulationPlan, sink: Callable[[str], None] | None = None) -> World:
+    """The plan's world, nothing started."""
+    chance = Chance(plan.seed)
+    keys: KeyMaker = RealKeys(plan.seed) if plan.has_real_signatures else TokenKeys(plan.seed)
+    network = SimulatedNetwork(plan.shape, keys, plan.seed)
+    return World(network, chance, plan.make_liars(chance), plan.twins, plan.load_gap_us, sink)
+
+
+def simulate(plan: SimulationPlan, sink: Callable[[str], None] | None = None) -> Outcome:
+    """Run it all; ``sink`` gets every line of the trace."""
+    world = build_world(plan, sink)
+    hosts = list(world.hosts.values())
+    nemesis = Nemesis(
+        plan.swarm,
+        hosts,
+        world.network.committees,
+        world.links,
+        world.scheduler,
+        world.chance.stream("nemesis"),
+        world.note,
+    )
+    for host in hosts:
+        host.start()
+    world.load.start()
+    nemesis.start()
+    world.run_for(plan.safety_us)
+    if not world.verdicts.violations:
+        nemesis.heal()
+        _check_liveness(world)
+    return Outcome(
+        seed=plan.seed,
+        violations=tuple(world.verdicts.violations),
+        trace_hash=world.trace.digest(),
+        trace_lines=world.trace.lines,
+        tail=tuple(world.trace.tail),
+        events=world.events,
+        simulated_us=world.scheduler.now_us,
+        certified={shard: world.agreement.certified_height(shard) for shard in world.network.committees},
+        submitted=sum(clients.submitted for clients in world.load.clients),
+        answered=sum(clients.certified for clients in world.load.clients),
+        refused=sum(clients.refused for clients in world.load.clients),
+        transfers=0 if world.money is None else sum(len(locks) for locks in world.money.transfers.values()),
+        struck={fault.value: count for fault, count in nemesis.struck.items()},
+        crashes=sum(host.lives // 2 for host in hosts),
+    )
+
+
+def _check_liveness(world: World) -> None:
+    before = {clients.shard: world.agreement.certified_height(clients.shard) for clients in world.load.clients}
+    world.run_for(LIVE_LOAD_US)
+    world.load.stop()
+    world.note("load stopped")
+
+    def is_live() -> bool:
+        return all(
+            not clients.waiting and world.agreement.certified_height(clients.shard) > before[clients.shard]
+            for clients in world.load.clients
+        )
+
+    if not world.run_until(is_live, LIVENESS_BOUND_US):
+        for clients in world.load.clients:
+            height = world.agreement.certified_height(clients.shard)
+            if clients.waiting or height <= before[clients.shard]:
+                sentence = f"{clients.waiting} transactions wait {LIVENESS_BOUND_US // US_PER_S} s after healing"
+                _report(world, "liveness", f"shard {clients.shard}", f"{sentence}, height {height}")
+        return
+    _check_quiescence(world)
+
+
+def _check_quiescence(world: World) -> None:
+    money = world.money
+    if money is not None:
+        if not world.run_until(money.is_settled, QUIET_BOUND_US):
+            money.check_settled(world.network.shards, world.read_cash)
+            _report(world, "quiescence", "network", f"{money.count_open()} transfers have no verdict")
+            return
+    world.run_for(SETTLE_US)
+    if world.verdicts.violations:
+        return
+    world.check_quiescence()
+    if money is not None:
+        money.check_settled(world.network.shards, world.read_cash)
+
+
+def _report(world: World, checker: str, subject: str, sentence: str) -> None:
+    if not world.verdicts.violations:
+        world.verdicts.now_us = world.scheduler.now_us
+        world.verdicts.report(checker, subject, sentence)

@@ -1,0 +1,118 @@
+"""A toy state machine under real replicas: commands of numbered clients, applied once each.
+
+It costs microseconds, so a run spends its time in consensus. Its rule is one that a mistake below would break: a
+client's command number is applied at most once, in whatever batches it is ordered. What does not live here: anything
+of a venue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from crosslink.block import BlockInput, BlockResult, Readiness, TransactionReceipt
+from crosslink.executed_batches import RECORD_PREFIX as BATCH_PREFIX
+from crosslink.executed_batches import ExecutedBatches
+from primitives.codec import Unsigned, Wire, decode, encode
+from primitives.errors import RemoteError
+from primitives.hashing import ZERO_DIGEST, hash_tagged
+from primitives.merkle import EMPTY_ROOT, compute_root
+from primitives.state_tree import StateTree
+
+MAX_COMMAND_BYTES: Final = 4_096
+LIFETIME_BLOCKS: Final = 1_024
+BUCKETS: Final = 16
+
+
+class Command(Wire, frozen=True):
+    """Number ``number`` of ``client``; ``padding`` makes it as large as a load wants."""
+
+    client: Unsigned
+    number: Unsigned
+    padding: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ToyTransaction:
+    """A decoded command."""
+
+    id: bytes
+    sender: bytes
+    size_bytes: int
+    command: Command
+    priority: bool = False
+
+
+def encode_command(client: int, number: int, padding: bytes = b"") -> bytes:
+    """What a client submits."""
+    return encode(Command(client, number, padding))
+
+
+def compute_command_id(data: bytes) -> bytes:
+    """The transaction's identity."""
+    return hash_tagged(b"rialto/toy-command", data)
+
+
+class ToyApplication:
+    """Satisfies ``node.application.Application``. Receipts: one byte, 1 where the command was applied, 0 where it
+    had been before."""
+
+    def __init__(self) -> None:
+        self.load(())
+
+    def decode(self, data: bytes) -> ToyTransaction:
+        """The command in ``data``; raises ``RemoteError``."""
+        command: Command = decode(Command, data, max_bytes=MAX_COMMAND_BYTES)
+        sender = command.client.to_bytes(8, "big")
+        return ToyTransaction(compute_command_id(data), sender, len(data), command)
+
+    def verify(self, transaction: ToyTransaction) -> None:
+        """Commands are not signed."""
+
+    def admit(self, transaction: ToyTransaction, now_ms: int) -> None:
+        """Refuse what was applied already."""
+        if self._key(transaction.command) in self._applied:
+            raise RemoteError("APPLIED", "this command was applied already")
+
+    def execute(self, block: BlockInput) -> BlockResult:
+        """Apply every command that is new."""
+        changes: dict[bytes, bytes | None] = {}
+        receipts = []
+        for batch in self._executed.filter(block.height, block.batches):
+            for transaction in batch.transactions:
+                key = self._key(transaction.command)
+                is_new = key not in self._applied
+                if is_new:
+                    self._applied[key] = None
+                    changes[key] = block.height.to_bytes(8, "big")
+                receipts.append(TransactionReceipt(transaction.id, bytes([is_new])))
+        changes.update(self._executed.take_changes())
+        return BlockResult(
+            state_root=self._tree.update(changes),
+            receipts_root=compute_root([receipt.encoded for receipt in receipts]),
+            outbox_root=EMPTY_ROOT,
+            summary_root=ZERO_DIGEST,
+            changes=changes,
+            receipts=tuple(receipts),
+        )
+
+    def readiness(self, now_ms: int, last_block_ms: int) -> Readiness:
+        """It never wants a block for itself."""
+        return Readiness.IDLE
+
+    def load(self, records: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """Replace the state."""
+        everything = dict(records)
+        self._applied = {key: None for key in everything if not key.startswith(BATCH_PREFIX)}
+        self._executed = ExecutedBatches(LIFETIME_BLOCKS)
+        self._executed.load([item for item in everything.items() if item[0].startswith(BATCH_PREFIX)])
+        self._tree = StateTree(BUCKETS)
+        return self._tree.update(everything)
+
+    def genesis_records(self) -> Iterable[tuple[bytes, bytes]]:
+        """Nothing is applied at height 0."""
+        return ()
+
+    def _key(self, command: Command) -> bytes:
+        return b"c" + command.client.to_bytes(8, "big") + command.number.to_bytes(8, "big")

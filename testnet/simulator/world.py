@@ -1,0 +1,257 @@
+"""A world: hosts, links, disks, load and checkers of one simulated network, and everything that is noted of them.
+
+The world is the observer of all hosts: it writes the trace, feeds the checkers what honest hosts do, and ends the
+run at the first violation. What does not live here: phases and bounds (``simulation``), faults (``faults``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
+
+from consensus.engine import Record
+from node.events import BlockCertified, Outgoing, ReplicaEvent, SubmissionReply
+from node.members import Member
+from node.replica_setup import ReplicaSetup
+from primitives.identifiers import BEACON_SHARD
+from shards.application import ShardApplication
+from testnet.simulator.agreement import AgreementChecker
+from testnet.simulator.bounds import BoundsChecker
+from testnet.simulator.byzantine import Misconduct
+from testnet.simulator.checker import Checker, Verdicts
+from testnet.simulator.disk import Disk
+from testnet.simulator.host import SimulatedHost, WallClock, describe_event, keep_effects
+from testnet.simulator.loads import Load, ToyLoad, VenueLoad
+from testnet.simulator.money import MoneyChecker
+from testnet.simulator.network import Network
+from testnet.simulator.networks import GENESIS_MS, Kind, SimulatedNetwork
+from testnet.simulator.scheduler import US_PER_MS, Chance, Scheduler
+from testnet.simulator.trace import Trace
+from testnet.simulator.votes import AttestationLogChecker, VoteChecker
+
+SAMPLE_US: Final = 100 * US_PER_MS
+"""How often conditions and bounds are looked at."""
+TWIN_MARK: Final = "'"
+
+C = TypeVar("C", bound=Checker)
+
+
+class World:
+    """Satisfies ``host.HostObserver``."""
+
+    def __init__(
+        self,
+        network: SimulatedNetwork,
+        chance: Chance,
+        liars: Mapping[str, Misconduct],
+        twins: Mapping[str, tuple[str, ...]],
+        load_gap_us: int,
+        sink: Callable[[str], None] | None,
+    ) -> None:
+        """``liars`` maps member names to how they lie. ``twins`` maps member names to the names of the hosts that
+        see their second process instead of the first."""
+        self.network = network
+        self.chance = chance
+        self.scheduler = Scheduler()
+        self.links = Network(self.scheduler, chance)
+        self.verdicts = Verdicts()
+        self.agreement = AgreementChecker(self.verdicts, network.committees, network.keys.scheme)
+        self.money: MoneyChecker | None = None
+        if network.has_beacon:
+            self.money = MoneyChecker(self.verdicts, network.shards, network.compute_supply())
+        self._checkers: list[Checker] = [
+            self.agreement,
+            VoteChecker(self.verdicts),
+            AttestationLogChecker(self.verdicts),
+            BoundsChecker(self.verdicts),
+        ]
+        if self.money is not None:
+            self._checkers.append(self.money)
+        members = {member.name: member for member in network.members}
+        columns = [*members, *[name + TWIN_MARK for name in twins]]
+        self.trace = Trace(columns, sink)
+        self.hosts: dict[str, SimulatedHost] = {}
+        for name in columns:
+            member_name = name.removesuffix(TWIN_MARK)
+            misconduct = Misconduct() if member_name in twins else liars.get(member_name)
+            self.hosts[name] = self._make_host(name, members[member_name], misconduct)
+        self._join(twins)
+        self.load = self._make_load(load_gap_us)
+        self._plan_sample()
+
+    @property
+    def events(self) -> int:
+        """Events that replicas handled so far."""
+        return sum(host.events for host in self.hosts.values())
+
+    @property
+    def live_honest(self) -> list[SimulatedHost]:
+        """Honest hosts with a process."""
+        return [host for host in self.hosts.values() if host.is_honest and host.replica is not None]
+
+    def note(self, detail: str) -> None:
+        """A line of the trace that concerns no single host."""
+        self.trace.note_world(self.scheduler.now_us, detail)
+
+    def run_for(self, duration_us: int) -> None:
+        """Run for so long, or up to a violation."""
+        self.scheduler.run_until(self.scheduler.now_us + duration_us, lambda: bool(self.verdicts.violations))
+
+    def run_until(self, is_done: Callable[[], bool], bound_us: int) -> bool:
+        """Run until ``is_done`` (looked at every ``SAMPLE_US``); false where the bound or a violation came first."""
+        deadline_us = self.scheduler.now_us + bound_us
+        while self.scheduler.now_us < deadline_us and not self.verdicts.violations:
+            if is_done():
+                return True
+            self.run_for(SAMPLE_US)
+        return not self.verdicts.violations and is_done()
+
+    def read_cash(self, shard: int, address: bytes) -> int:
+        """Free cash of an account's first subaccount, as the live honest member with the highest tip has it."""
+        hosts = [host for host in self.live_honest if host.member.shard == shard]
+        best = max(hosts, key=lambda host: (_height(host), host.name))
+        assert best.setup is not None and isinstance(best.setup.application, ShardApplication), "a venue"
+        account = best.setup.application.venue.accounts.get(address)
+        return 0 if account is None else account.subaccount(0).cash
+
+    # --- building --------------------------------------------------------------------------------------
+
+    def _make_host(self, name: str, member: Member, misconduct: Misconduct | None) -> SimulatedHost:
+        def prepare(disk: Disk, wall: WallClock) -> ReplicaSetup:
+            setup = self.network.prepare(member, disk, wall)
+            return setup if misconduct is None else misconduct.wrap(setup)
+
+        host = SimulatedHost(
+            name,
+            member,
+            prepare,
+            self.scheduler,
+            self.links,
+            Disk(self.chance.stream("disk", name)),
+            WallClock(self.scheduler, GENESIS_MS),
+            self,
+            self.chance.stream("host", name),
+            keep_effects if misconduct is None else misconduct.alter,
+        )
+        self.links.add(host)
+        return host
+
+    def _join(self, twins: Mapping[str, tuple[str, ...]]) -> None:
+        by_name = {member.name: member for member in self.network.members}
+        names = list(self.hosts)
+        for place, one in enumerate(names):
+            peers = {peer.name for peer in self.network.list_peers(by_name[one.removesuffix(TWIN_MARK)])}
+            for other in names[place + 1 :]:
+                if other.removesuffix(TWIN_MARK) in peers and _see_each_other(one, other, twins):
+                    self.links.join(one, other)
+
+    def _make_load(self, gap_us: int) -> Load:
+        rng, hosts = self.chance.stream("load"), list(self.hosts.values())
+        if self.network.shape.kind is Kind.TOY:
+            return ToyLoad(self.scheduler, rng, hosts, gap_us)
+        return VenueLoad(self.network, self.scheduler, rng, hosts, gap_us, self._read_beacon_height)
+
+    def _read_beacon_height(self) -> int:
+        return self.agreement.certified_height(BEACON_SHARD) if self.network.has_beacon else 0
+
+    def _plan_sample(self) -> None:
+        def sample() -> None:
+            self.verdicts.now_us = self.scheduler.now_us
+            for checker in self._checkers:
+                checker.on_sample(self.live_honest)
+            self.scheduler.after(SAMPLE_US, sample)
+
+        self.scheduler.after(SAMPLE_US, sample)
+
+    def check_quiescence(self) -> None:
+        """Let every checker look at the settled world."""
+        for checker in self._checkers:
+            checker.on_quiescence(self.live_honest)
+
+    # --- what hosts do ---------------------------------------------------------------------------------
+
+    def _checkers_of(self, host: SimulatedHost) -> list[Checker]:
+        self.verdicts.now_us = self.scheduler.now_us
+        return self._checkers if host.is_honest else []
+
+    def on_event(self, host: SimulatedHost, event: ReplicaEvent) -> None:
+        letter, detail = describe_event(event)
+        self.trace.note(self.scheduler.now_us, host.name, letter, detail)
+
+    def on_commit(self, host: SimulatedHost, records: list[Record]) -> None:
+        self.trace.note(self.scheduler.now_us, host.name, "w", f"{len(records)} records")
+        for checker in self._checkers_of(host):
+            checker.on_commit(host, records)
+
+    def on_send(self, host: SimulatedHost, outgoing: Outgoing) -> None:
+        for checker in self._checkers_of(host):
+            checker.on_send(host, outgoing)
+
+    def on_reply(self, host: SimulatedHost, reply: SubmissionReply) -> None:
+        self.trace.note(self.scheduler.now_us, host.name, "r", f"reply {reply.results[0].code}")
+        for clients in self.load.clients:
+            clients.on_reply(host, reply)
+
+    def on_certified(self, host: SimulatedHost, block: BlockCertified) -> None:
+        header = block.header
+        detail = f"{header.height} certified {block.header_hash.hex()[:16]}, {len(block.receipts)} receipts"
+        self.trace.note(self.scheduler.now_us, host.name, "#", detail)
+        for checker in self._checkers_of(host):
+            checker.on_certified(host, block)
+        if host.is_honest:
+            for clients in self.load.clients:
+                if clients.shard == host.member.shard:
+                    clients.on_certified(block)
+
+    def on_alarm(self, host: SimulatedHost, sentence: str) -> None:
+        self.trace.note(self.scheduler.now_us, host.name, "!", sentence)
+        if host.is_honest:
+            self.verdicts.report("alarm", host.name, sentence)
+
+    def on_opened(self, host: SimulatedHost) -> None:
+        self.trace.note(self.scheduler.now_us, host.name, "+", f"life {host.lives}")
+
+    def on_started(self, host: SimulatedHost) -> None:
+        for checker in self._checkers_of(host):
+            checker.on_started(host)
+
+    def on_down(self, host: SimulatedHost, how: str) -> None:
+        self.trace.note(self.scheduler.now_us, host.name, "X", how)
+
+    def on_halt(self, host: SimulatedHost, sentence: str) -> None:
+        self.trace.note(self.scheduler.now_us, host.name, "!", sentence)
+        self.verdicts.now_us = self.scheduler.now_us
+        if host.is_honest:
+            self.verdicts.report("halt", host.name, sentence)
+
+    def on_exception(self, host: SimulatedHost, error: Exception) -> None:
+        self.verdicts.now_us = self.scheduler.now_us
+        self.verdicts.report("exception", host.name, describe_exception(error))
+
+
+def describe_exception(error: Exception) -> str:
+    """Type, message and the innermost places, without anything that differs between machines."""
+    places = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error} at {' < '.join(reversed(places[-5:]))}"
+
+
+def _height(host: SimulatedHost) -> int:
+    return 0 if host.replica is None else host.replica.statistics().height
+
+
+def _see_each_other(one: str, other: str, twins: Mapping[str, tuple[str, ...]]) -> bool:
+    """Each host sees exactly one of two twins."""
+    if one.removesuffix(TWIN_MARK) == other.removesuffix(TWIN_MARK):
+        return False
+    for twin, host in ((one, other), (other, one)):
+        name = twin.removesuffix(TWIN_MARK)
+        if name in twins:
+            sees_second = host in twins[name]
+            if sees_second != twin.endswith(TWIN_MARK):
+                return False
+    return True
