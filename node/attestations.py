@@ -66,12 +66,32 @@ class AttestationPool:
         known = self._by_height.get(height, {}).get(signer)
         if known is not None and known.header_hash == attestation.header_hash:
             return NOTHING
-        if known is None and (height <= self._certified or height in self._certificates):
+        if known is None and height <= self._certified:
+            self._keep_late(attestation)
+            return NOTHING
+        if known is None and height in self._certificates:
             return NOTHING
         verify_attestation(attestation, self._committee, self._scheme)
-        if known is not None:
-            return Collected(evidence=Evidence(EVIDENCE_KIND, signer, (encode(known), encode(attestation))))
-        return self.add_own(attestation)
+        if known is None:
+            return self.add_own(attestation)
+        if height <= self._certified and not self._is_signed(known):
+            self._by_height[height][signer] = attestation
+            return NOTHING
+        return Collected(evidence=Evidence(EVIDENCE_KIND, signer, (encode(known), encode(attestation))))
+
+    def _keep_late(self, attestation: Attestation) -> None:
+        """The last votes of a settled height are kept unverified: only a second, different one makes it worth
+        looking at them."""
+        signed = self._by_height.get(attestation.height)
+        if signed is not None and 0 <= attestation.signer < self._committee.size:
+            signed[attestation.signer] = attestation
+
+    def _is_signed(self, attestation: Attestation) -> bool:
+        try:
+            verify_attestation(attestation, self._committee, self._scheme)
+        except RemoteError:
+            return False
+        return True
 
     def add_own(self, attestation: Attestation) -> Collected:
         """An attestation that needs no verification any more."""
