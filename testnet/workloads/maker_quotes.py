@@ -2,13 +2,16 @@
 
 Theory of operation. ``target`` is what the book should show: the recorded levels within ``depth_bps`` of a centre,
 which follows the mid once that has moved an eighth of the depth, so that the band's edges do not churn with every
-tick. ``resting`` is what our orders show, as far as we know: a level's order, and how much of it our own takers
-are reckoned to have taken. ``reconcile`` gives the difference as actions and takes it for done:
+tick. ``resting`` is what our orders show, as far as we know. ``reconcile`` gives the difference as actions and
+takes it for done:
 
 - a level that is gone: cancel; a new one: place (post-only);
-- another size, untouched: amend (a shrink keeps its place in the queue, as it did at the exchange);
-- another size, touched by takers, or gone altogether: cancel, and place anew under a new client id, because an
-  amend's size would have to include exactly what is filled.
+- another size: amend (a shrink keeps its place in the queue, as it did at the exchange);
+- an order in doubt: cancel, and place anew under a new client id.
+
+An order is in doubt when the chain told of a fill at its price, because an amend's size includes what is filled, or
+that the transaction which placed it failed in part. So the books differ from the recording for as long as the chain
+takes to tell, and not longer.
 
 Cancels are kept apart from the rest: pure cancels run first in a block, so that a new bid never meets the ask of
 another maker that stood at its price before.
@@ -40,17 +43,12 @@ the same 827 actions, 256 make 153; wider runs meet the bound on orders."""
 
 @dataclass(slots=True)
 class LevelOrder:
-    """Our order at one level. ``taken``: what our takers are reckoned to have filled of ``lots``."""
+    """Our order at one level, as we last asked for it."""
 
-    side: Side
     maker: int
     client_id: int
     lots: int
-    taken: int = 0
-
-    @property
-    def open(self) -> int:
-        return self.lots - self.taken
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +103,19 @@ class MakerQuotes:
         low, high = self.band
         return self._select(book.bids, low, high), self._select(book.asks, low, high)
 
-    def take(self, side: Side, bound: int, lots: int) -> int:
-        """Reckon with a taker's order for ``lots`` up to ``bound``; returns what it would fill of our levels."""
-        resting = self.asks if side is Side.BUY else self.bids
-        sign = 1 if side is Side.BUY else -1
-        left = lots
-        for ticks in sorted(resting, key=lambda price: sign * price):
-            if left == 0 or sign * ticks > sign * bound:
-                break
-            order = resting[ticks]
-            taken = min(left, order.open)
-            order.taken += taken
-            left -= taken
-        return lots - left
+    def on_fill(self, taker_side: Side, ticks: int) -> None:
+        """The chain told of a fill at this price."""
+        order = (self.asks if taker_side is Side.BUY else self.bids).get(ticks)
+        if order is not None:
+            order.in_doubt = True
+
+    def on_failed(self, actions: Sequence[Action]) -> None:
+        """At least one of these actions failed: whatever they placed may not be there."""
+        for action in actions:
+            if isinstance(action, Place):
+                order = (self.bids if action.side is Side.BUY else self.asks).get(action.price_ticks)
+                if order is not None and order.client_id == action.client_id:
+                    order.in_doubt = True
 
     # --- the three steps -------------------------------------------------------------------------------------
 
@@ -137,8 +135,8 @@ class MakerQuotes:
     def _withdraw(
         self, resting: dict[int, LevelOrder], target: Mapping[int, int], cancels: dict[int, list[Action]]
     ) -> None:
-        """Cancel what is not wanted any more, and what takers touched and so has to be placed anew."""
-        gone = [ticks for ticks, order in resting.items() if order.taken or ticks not in target]
+        """Cancel what is not wanted any more, and what is in doubt and so has to be placed anew."""
+        gone = [ticks for ticks, order in resting.items() if order.in_doubt or ticks not in target]
         for ticks in gone:
             order = resting.pop(ticks)
             self._counts[order.maker] -= 1
@@ -176,7 +174,7 @@ class MakerQuotes:
             self.left_out += 1
             return
         self._counts[maker] += 1
-        order = resting[ticks] = LevelOrder(side, maker, self._next_client_id, lots)
+        order = resting[ticks] = LevelOrder(maker, self._next_client_id, lots)
         self._next_client_id += 1
         place = Place(
             market=self._terms.market,

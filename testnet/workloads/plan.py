@@ -76,6 +76,10 @@ class Workload(Protocol):
         """A message of one of those topics."""
         ...
 
+    def on_outcome(self, plan: PlannedTransaction, code: str) -> None:
+        """A certified block has the transaction, with this code in its receipt."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """What the workload reports of itself at the end, JSON-ready."""
         ...

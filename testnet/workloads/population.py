@@ -118,6 +118,9 @@ class AgentWorkload:
     def on_message(self, shard: int, message: Mapping[str, Any]) -> None:
         """Nothing is subscribed."""
 
+    def on_outcome(self, plan: PlannedTransaction, code: str) -> None:
+        """The plan does not depend on it."""
+
     def describe(self) -> dict[str, Any]:
         kinds = [type(agent).__name__ for agents in self._agents.values() for agent in agents]
         return {"agents": {kind: kinds.count(kind) for kind in sorted(set(kinds))}}

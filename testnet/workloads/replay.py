@@ -130,7 +130,6 @@ class MarketReplay:
             return
         slippage = 1 + worst * SLIPPAGE_BPS // BASIS_POINTS
         bound = max(1, worst - slippage) if side is Side.SELL else min(MAX_TICKS, worst + slippage)
-        self.quotes.take(side, bound, lots)
         self.counts.takers += 1
         self.counts.taker_lots += lots
         self._next_taker = (self._next_taker + 1) % len(self.takers)
@@ -186,15 +185,23 @@ class MarketDataWorkload:
         return [f"trades:{replay.terms.market}" for replay in self._replays if replay.terms.shard == shard]
 
     def on_message(self, shard: int, message: Mapping[str, Any]) -> None:
-        """Counts the fills that the chain certified."""
+        """A certified fill: counted, and the maker order at its price is in doubt."""
         if message.get("type") != "trade":
             return
-        _, _, market = str(message.get("topic", "")).partition(":")
+        event = message["event"]
         for replay in self._replays:
-            if replay.terms.shard == shard and str(replay.terms.market) == market:
+            if replay.terms.shard == shard and replay.terms.market == event["market"]:
                 replay.counts.fills += 1
-                lots = message.get("event", {}).get("lots", 0)
-                replay.counts.filled_lots += lots if isinstance(lots, int) else 0
+                replay.counts.filled_lots += event["size_lots"]
+                replay.quotes.on_fill(Side[event["side"]], event["price_ticks"])
+
+    def on_outcome(self, plan: PlannedTransaction, code: str) -> None:
+        """Makers' failures leave levels in doubt."""
+        if code == "OK":
+            return
+        for replay in self._replays:
+            if replay.terms.shard == plan.shard:
+                replay.quotes.on_failed(plan.actions)
 
     def describe(self) -> dict[str, Any]:
         return {"markets": [_describe(replay) for replay in self._replays]}

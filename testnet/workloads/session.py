@@ -122,7 +122,9 @@ class LoadSession:
         return lambda message: self._workload.on_message(shard, message)
 
     def _on_receipt(self, identity: str, code: str) -> None:
-        if self._ledger.certify(identity, code, self._elapsed()) is not None:
+        entry = self._ledger.certify(identity, code, self._elapsed())
+        if entry is not None:
+            self._workload.on_outcome(entry.signed.plan, code)
             return
         now_s = self._surroundings.now()
         if self.reports.certify(identity, code, now_s) is None:

@@ -27,8 +27,8 @@ from node.client import Submitted, TransactionStatus
 from primitives.errors import RemoteError
 from testnet.workloads.ledger import Outstanding
 
-TICK_S: Final = 0.02
-"""How long transactions gather before they leave: adds 10 ms to a latency, and saves most of the requests."""
+TICK_S: Final = 0.03
+"""How long transactions gather before they leave: adds 15 ms to a latency, and saves most of the requests."""
 MAX_BATCH: Final = 1_024
 """Half of what a request may hold: about 60 ms of a node's signature checks."""
 MAX_REQUESTS: Final = 4

@@ -120,6 +120,9 @@ class TransferWorkload:
     def on_message(self, shard: int, message: Mapping[str, Any]) -> None:
         """Nothing is subscribed."""
 
+    def on_outcome(self, plan: PlannedTransaction, code: str) -> None:
+        """The plan does not depend on it."""
+
     def describe(self) -> dict[str, Any]:
         counts = self.counts
         return {
