@@ -78,11 +78,6 @@ class Certifier:
         """The highest certificate whose block is executed here."""
         return self._certificate
 
-    @property
-    def highest_proven(self) -> int:
-        """The highest height that any certificate proves, executed here or not."""
-        return max(self.height, self._pool.highest)
-
     def find_uncertified(self, height: int) -> ExecutedBlock | None:
         """An executed block that waits."""
         return self._uncertified.get(height)

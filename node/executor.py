@@ -132,11 +132,6 @@ class Executor:
         """The effective beacon reference of the last executed block."""
         return NO_BEACON_REF if self._tip is None else self._tip.beacon_ref
 
-    @property
-    def synced_height(self) -> int:
-        """Durable in the chain store, whatever happens."""
-        return self._synced_height
-
     # --- applying --------------------------------------------------------------------------------------
 
     def compute_beacon_height(self, payload: Payload | None) -> int:

@@ -69,8 +69,8 @@ class ToyApplication:
         self.verified = 0
 
     def decode(self, data: bytes) -> ToyTransaction:
-        envelope = decode(ToyEnvelope, data, max_bytes=MAX_TRANSACTION_BYTES)
-        body = decode(ToyBody, envelope.body, max_bytes=MAX_TRANSACTION_BYTES)
+        envelope: ToyEnvelope = decode(ToyEnvelope, data, max_bytes=MAX_TRANSACTION_BYTES)
+        body: ToyBody = decode(ToyBody, envelope.body, max_bytes=MAX_TRANSACTION_BYTES)
         return ToyTransaction(
             find_id(data),
             body.sender,
