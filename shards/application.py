@@ -175,7 +175,8 @@ class ShardApplication:
         return tuple(receipts)
 
     def readiness(self, now_ms: int, last_block_ms: int) -> Readiness:
-        """Whether the crosslinks want a block."""
+        """Whether the crosslinks want a block; apart from them a shard wants none, whatever the time is."""
+        assert now_ms >= 0 and last_block_ms >= 0, "times count from the epoch"
         head = self._follower.head.height
         beacon_height = self.venue.beacon_height
         release_is_due = head > beacon_height and self.machine.is_release_due(self._follower.view_at(head))

@@ -16,7 +16,7 @@ from shards.accounts import Account
 from shards.amending import apply_amend
 from shards.cancelling import apply_cancel, apply_cancel_all
 from shards.codes import ResultCode
-from shards.events import EventTuple
+from shards.events import MAX_EVENTS, EventTuple
 from shards.fees import can_pay, charge_fee, compute_action_fee, note_free_cancels
 from shards.journal import Savepoint, rollback, take_savepoint
 from shards.nonces import check_nonce, use_nonce
@@ -169,6 +169,8 @@ def _undo(machine: TransferMachine, scope: Scope, savepoint: Savepoint, mark: in
 
 
 def _run_action(machine: TransferMachine, scope: Scope, action: Action) -> ResultCode:
+    if len(scope.events) >= MAX_EVENTS:
+        return ResultCode.TOO_MANY_EVENTS
     scope.begin_action()
     try:
         return _dispatch(machine, scope, action)

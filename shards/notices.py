@@ -1,4 +1,4 @@
-"""What a block's fills and cancels look like to subscribers. Never hashed; receipts say the same in their form."""
+"""What subscribers are told of a block's fills, cancels and credits. Never hashed; receipts say the same."""
 
 from __future__ import annotations
 
@@ -32,4 +32,13 @@ class Cancellation(NamedTuple):
     reason: int
 
 
-Notice = Trade | Cancellation
+class Credit(NamedTuple):
+    """Cash came in from outside the subaccount: a payment, the faucet, another shard, a refund."""
+
+    recipient: bytes
+    subaccount: int
+    asset: int
+    amount: int
+
+
+Notice = Trade | Cancellation | Credit

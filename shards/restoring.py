@@ -23,7 +23,7 @@ from shards.order_book import rest_order
 from shards.orders import Order
 from shards.positions import Position, open_position
 from shards.records import VENUE_KEY, AccountRecord, MarketRecord, PositionRecord, VenueRecord
-from shards.venue import Venue, note_exposure
+from shards.venue import MAX_HELD, Venue, note_exposure
 
 MAX_RECORD_BYTES: Final = 1 << 20
 """Far above the longest, a position with 200 orders."""
@@ -43,8 +43,8 @@ def build_genesis_venue(parameters: ShardParameters) -> Venue:
             venue.minted += cash
     for address in sorted(venue.permanent - venue.accounts.keys()):
         venue.accounts[address] = Account(address)
-    if venue.minted >= 2**62:
-        raise LocalError("accounts and insurance: the balances add up to more than 2**62 quantums")
+    if venue.minted > MAX_HELD:
+        raise LocalError(f"accounts and insurance: the balances add up to more than {MAX_HELD} quantums")
     return venue
 
 

@@ -8,14 +8,14 @@ the market's record, so a subscriber that misses one knows, and takes a new snap
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from primitives.identifiers import format_address
 from shards.codes import ResultCode
 from shards.events import CancelReason
 from shards.execution import Outcome
 from shards.markets import Market
-from shards.notices import Cancellation, Trade
+from shards.notices import Cancellation, Credit, Trade
 from shards.order_book import BookSide
 from shards.venue import Venue
 
@@ -32,10 +32,15 @@ def describe_block(venue: Venue, outcomes: Iterable[Outcome]) -> tuple[Message, 
         if market.bids.touched or market.asks.touched:
             messages.append(_describe_book(venue, market))
     for notice in venue.notices:
-        if isinstance(notice, Trade):
-            messages.extend(_describe_trade(venue, notice))
-        else:
-            messages.append(_describe_cancellation(venue, notice))
+        match notice:
+            case Trade():
+                messages.extend(_describe_trade(venue, notice))
+            case Cancellation():
+                messages.append(_describe_cancellation(venue, notice))
+            case Credit():
+                messages.append(_describe_credit(venue, notice))
+            case _:
+                assert_never(notice)
     for outcome in outcomes:
         messages.append(_describe_outcome(venue, outcome))
     return tuple(messages)
@@ -104,6 +109,16 @@ def _describe_cancellation(venue: Venue, notice: Cancellation) -> Message:
         "client_id": notice.client_id,
         "size_lots": notice.lots,
         "reason": _REASON_NAMES[notice.reason],
+    }
+
+
+def _describe_credit(venue: Venue, notice: Credit) -> Message:
+    return f"account/{format_address(notice.recipient)}", {
+        "type": "credited",
+        "height": venue.height,
+        "subaccount": notice.subaccount,
+        "asset": notice.asset,
+        "amount": notice.amount,
     }
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from crosslink.messages import RejectReason
 from crosslink.transfers import LockRequest, TransferMachine
-from primitives.quantities import check
 from shards.accounts import Subaccount
 from shards.clearing import settle_funding
 from shards.codes import ResultCode
 from shards.events import EventKind
 from shards.margin import compute_withdrawable
+from shards.notices import Credit
 from shards.scope import Scope
 from shards.transactions import (
     MAX_SUBACCOUNTS,
@@ -23,7 +23,7 @@ from shards.transactions import (
     SubaccountTransfer,
     Transfer,
 )
-from shards.venue import Venue, can_receive, move_cash, open_account, save_buckets
+from shards.venue import MAX_HELD, Venue, can_receive, move_cash, open_account, save_buckets
 
 
 def settle_and_compute_withdrawable(venue: Venue, subaccount: Subaccount) -> int:
@@ -69,6 +69,7 @@ def _pay(scope: Scope, recipient: bytes, index: int, asset: int, amount: int) ->
     move_cash(venue, scope.subaccount, -amount)
     move_cash(venue, open_account(venue, recipient).subaccount(index), amount)
     scope.events.append((EventKind.CREDITED, recipient, index, asset, amount))
+    venue.notices.append(Credit(recipient, index, asset, amount))
     return ResultCode.OK
 
 
@@ -81,11 +82,14 @@ def apply_faucet_mint(scope: Scope, action: FaucetMint) -> ResultCode:
         return ResultCode.UNKNOWN_ASSET
     if not can_receive(venue, action.recipient, action.subaccount, action.amount):
         return ResultCode.RECIPIENT_LIMIT
-    minted = check(venue.minted + action.amount)
+    minted = venue.minted + action.amount
+    if minted > MAX_HELD:
+        return ResultCode.OVERFLOW
     save_buckets(venue)
     venue.minted = minted
     move_cash(venue, open_account(venue, action.recipient).subaccount(action.subaccount), action.amount)
     scope.events.append((EventKind.MINTED, action.recipient, action.subaccount, action.asset, action.amount))
+    venue.notices.append(Credit(action.recipient, action.subaccount, action.asset, action.amount))
     return ResultCode.OK
 
 
@@ -139,6 +143,7 @@ class CollateralLedger:
     def refund(self, owner: bytes, subaccount: int, asset: int, amount: int) -> None:
         """Give it back; an account that is gone by now comes back with it."""
         move_cash(self._venue, open_account(self._venue, owner).subaccount(subaccount), amount)
+        self._venue.notices.append(Credit(owner, subaccount, asset, amount))
 
     def check_credit(self, recipient: bytes, subaccount: int, asset: int, amount: int) -> RejectReason | None:
         """``None`` where the credit is acceptable."""
@@ -159,3 +164,4 @@ class CollateralLedger:
         found = open_account(self._venue, recipient).subaccount(subaccount)
         found.pending -= amount
         move_cash(self._venue, found, amount)
+        self._venue.notices.append(Credit(recipient, subaccount, asset, amount))

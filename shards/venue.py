@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from primitives.identifiers import parse_address
-from primitives.quantities import Overflow, check
+from primitives.quantities import check
 from shards.accounts import Account, Subaccount
 from shards.expiries import ExpiryIndex
 from shards.genesis import ShardParameters
@@ -22,6 +22,9 @@ from shards.positions import Position
 if TYPE_CHECKING:
     from shards.audit import Auditor
 
+MAX_HELD = 2**61
+"""What may be minted in all, and what a credit may bring a subaccount to. A quarter of the range of quantities, so
+that refunds and realised results always fit on top, whatever the order in which they come."""
 MAX_VISITS_PER_BLOCK = 20_000
 """Makers that one block's transactions may visit: about 0.1 s of matching."""
 
@@ -180,12 +183,7 @@ def can_receive(venue: Venue, address: bytes, subaccount: int, amount: int) -> b
     account = venue.accounts.get(address)
     found = None if account is None else account.subaccounts.get(subaccount)
     held = 0 if found is None else max(found.cash, 0) + found.pending
-    try:
-        check(held + amount)
-        check(venue.cash_total + amount)
-    except Overflow:
-        return False
-    return True
+    return held + amount <= MAX_HELD and venue.cash_total + amount <= MAX_HELD
 
 
 def note_exposure(venue: Venue, position: Position, old_size: int) -> None:

@@ -74,7 +74,7 @@ def test_an_unknown_devnet_market_is_named() -> None:
 def test_balances_beyond_range_are_refused() -> None:
     plain = build()
     plain["accounts"][0]["balances"] = [2**61, 2**61]
-    with pytest.raises(LocalError, match="2\\*\\*62"):
+    with pytest.raises(LocalError, match="add up to more"):
         ToyShard(parse_shard_parameters(plain))
 
 

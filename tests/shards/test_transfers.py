@@ -86,16 +86,16 @@ def test_only_the_faucet_mints(shard: ToyShard) -> None:
 
 
 def test_amounts_out_of_range_are_refused(shard: ToyShard) -> None:
-    mint = FaucetMint(address_of("new"), 0, 0, 2**62)
+    mint = FaucetMint(address_of("new"), 0, 0, 2**60)
     assert shard.code("faucet", mint) is ResultCode.OK
     assert shard.code("faucet", mint) is ResultCode.RECIPIENT_LIMIT
-    assert shard.code("faucet", FaucetMint(address_of("bob"), 0, 0, 2**62)) is ResultCode.RECIPIENT_LIMIT
+    assert shard.code("faucet", FaucetMint(address_of("bob"), 0, 0, 2**61)) is ResultCode.RECIPIENT_LIMIT
 
 
 def test_a_minted_total_out_of_range_overflows(shard: ToyShard) -> None:
-    # Negative cash elsewhere leaves room for the recipient, but not in what was ever minted.
+    # What left for other shards makes room for the recipient, but not in what was ever minted.
     shard.application._paranoid = False
-    shard.venue.minted = 2**63 - 10
+    shard.venue.minted = 2**61 - 10
     assert shard.code("faucet", FaucetMint(address_of("new"), 0, 0, 100)) is ResultCode.OVERFLOW
     assert shard.cash("new") == 0
 
