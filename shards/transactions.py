@@ -19,6 +19,7 @@ import msgspec
 
 from crosslink.messages import Purpose
 from primitives.codec import Digest, Unsigned, Wire, decode, encode
+from primitives.errors import RemoteError
 from primitives.hashing import hash_tagged
 from primitives.identifiers import ADDRESS_BYTES, compute_address
 from primitives.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, SignatureScheme, Signer
@@ -240,7 +241,7 @@ def decode_transaction(data: bytes, chain: bytes, shard: int) -> SignedTransacti
     Raises ``RemoteError``: ``TOO_LARGE``, ``MALFORMED``, ``NOT_CANONICAL``, ``WRONG_CHAIN``, ``WRONG_SHARD``,
     ``WRONG_KEY``.
     """
-    envelope: Envelope = decode(Envelope, data, max_bytes=MAX_TRANSACTION_BYTES)
+    envelope = _decode_envelope(data)
     if envelope.chain != chain:
         raise refuse(ResultCode.WRONG_CHAIN, f"this chain is {chain.hex()}")
     if envelope.shard != shard:
@@ -250,6 +251,16 @@ def decode_transaction(data: bytes, chain: bytes, shard: int) -> SignedTransacti
     for action in envelope.actions:
         _validate_action(action, envelope)
     return SignedTransaction(envelope, compute_id(data), len(data))
+
+
+def _decode_envelope(data: bytes) -> Envelope:
+    """The decoder's own words name the field, but to a client they are no sentence that says what to change."""
+    try:
+        envelope: Envelope = decode(Envelope, data, max_bytes=MAX_TRANSACTION_BYTES)
+    except RemoteError as error:
+        sentence = refuse(ResultCode[error.code], error.message).message
+        raise RemoteError(error.code, sentence, penalise=error.penalise) from None
+    return envelope
 
 
 def _validate_action(action: Action, envelope: Envelope) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from node.rpc.json_form import build, describe
 from primitives.codec import encode
 from primitives.errors import RemoteError
-from shards.codes import ResultCode
+from shards.codes import EXPLANATIONS, ResultCode
 from shards.receipts import decode_receipt
 from shards.transactions import Envelope
 
@@ -27,9 +27,10 @@ _head = msgspec.msgpack.Decoder(_ReceiptHead)
 
 
 def describe_receipt(encoded: bytes) -> dict[str, Any]:
-    """The JSON form of a shard's receipt, as ``docs/api.md`` shows it."""
+    """The JSON form of a shard's receipt, as ``docs/api.md`` shows it; what failed has a sentence beside its code."""
     described: dict[str, Any] = describe(decode_receipt(encoded))
-    return described
+    code = ResultCode[described["code"]]
+    return described if code is ResultCode.OK else described | {"message": EXPLANATIONS[code]}
 
 
 def read_receipt_code(encoded: bytes) -> str:
