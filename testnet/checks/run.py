@@ -1,0 +1,195 @@
+"""``rialto testnet check``: all checks over one network, in the order in which they can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import trio
+
+from consensus.committee import Committee
+from crosslink.summary import ShardSummary
+from node.clock import monotonic_ms, wall_ms
+from primitives.errors import RemoteError
+from primitives.identifiers import format_committee
+from primitives.signing import Ed25519
+from testnet.checks.chains import CertificateCheck, MonotoneCheck, PrefixCheck
+from testnet.checks.channels import ExactlyOnceCheck, check_quiescence, is_quiescent
+from testnet.checks.conservation import ConservationCheck
+from testnet.checks.open_interest import MarketPositions, check_open_interest, collect_positions
+from testnet.checks.sources import Sources, open_sources
+from testnet.checks.verdicts import Verdict
+from testnet.checks.walk import (
+    ChainIndex,
+    Transactions,
+    list_genesis_accounts,
+    read_accounts,
+    read_cuts,
+    read_last_summaries,
+    read_transactions,
+    read_transfers,
+    walk_chains,
+)
+from testnet.directory import Network, NetworkDirectory, read_json, read_json_lines, write_json
+from testnet.progress import Progress
+
+SETTLE_POLL_S: Final = 0.5
+STILL_ATTEMPTS: Final = 3
+"""Reading all accounts takes a moment; a market that trades meanwhile is read again."""
+
+
+async def run_checks(network: Network, progress: Progress, settle_s: float) -> dict[str, Any]:
+    """``{"ok", "checks": [{"name", "ok", "detail"}]}``; kept in the network's directory for the report.
+
+    Waits up to ``settle_s`` for transfers in flight. Raises ``LocalError`` where nobody answers.
+    """
+    async with open_sources(network, progress) as sources:
+        quiescence, summaries = await _wait_quiescence(sources, settle_s)
+    # Read before the chains are, which only grow: what was sampled must be in them.
+    samples = read_json_lines(network.directory.samples_path)
+    # Opened again: heights have grown while transfers settled.
+    async with open_sources(network, progress) as sources:
+        verdicts = await _check_all(sources, summaries, samples)
+    verdicts.insert(4, quiescence)
+    outcome = {
+        "ok": all(verdict.ok for verdict in verdicts),
+        "checks": [verdict.to_json() for verdict in verdicts],
+    }
+    write_json(network.directory.check_path, {"time_ms": wall_ms(), **outcome})
+    return outcome
+
+
+async def _check_all(
+    sources: Sources, summaries: Mapping[int, ShardSummary], samples: Sequence[Mapping[str, Any]]
+) -> list[Verdict]:
+    network = sources.network
+    committees = {
+        shard: Committee(network.chain, shard, 0, 0, network.genesis.committee_of(shard))
+        for shard in network.committees
+    }
+    prefix, monotone = PrefixCheck(), MonotoneCheck()
+    certificates = CertificateCheck(committees, Ed25519())
+    index = await walk_chains(sources, (prefix, monotone, certificates), certificates)
+    monotone.on_samples(samples)
+    _compare_memories(sources, index, monotone)
+    conservation = ConservationCheck()
+    await read_cuts(sources, index, conservation)
+    transactions = await read_transactions(sources, index)
+    exactly_once = await _check_once(sources, transactions, summaries)
+    positions = await _read_positions(sources, transactions)
+    silent = [format_committee(shard) for shard in network.shards if not sources.of(shard)]
+    verdicts = [
+        _with_remarks(prefix.conclude(), index.remarks),
+        certificates.conclude(),
+        conservation.conclude(),
+        exactly_once.conclude(),
+        check_open_interest(positions, silent),
+        monotone.conclude(),
+    ]
+    _keep_memories(network.directory, sources, index)
+    return verdicts
+
+
+def _with_remarks(verdict: Verdict, remarks: list[str]) -> Verdict:
+    return Verdict(verdict.name, verdict.ok, "; ".join([verdict.detail, *remarks]))
+
+
+# --- in flight ---------------------------------------------------------------------------------------------
+
+
+async def _wait_quiescence(sources: Sources, settle_s: float) -> tuple[Verdict, dict[int, ShardSummary]]:
+    started_ms = monotonic_ms()
+    dead = frozenset(shard for shard in sources.network.shards if sources.is_dead(shard))
+    while True:
+        summaries = await read_last_summaries(sources)
+        waited_s = (monotonic_ms() - started_ms) / 1_000
+        if is_quiescent(summaries, dead) or waited_s >= settle_s:
+            break
+        sources.progress.show(f"waiting for transfers to settle, at most {settle_s:.0f} s")
+        await trio.sleep(SETTLE_POLL_S)
+    waiting = max((member.mempool_transactions for member in sources.members), default=0)
+    return check_quiescence(summaries, dead, waited_s, waiting), summaries
+
+
+async def _check_once(
+    sources: Sources, transactions: Transactions, summaries: Mapping[int, ShardSummary]
+) -> ExactlyOnceCheck:
+    check = ExactlyOnceCheck()
+    for shard, height, identity in transactions.identities:
+        check.on_transaction(shard, height, identity)
+    transfers, remarks = await read_transfers(sources, summaries)
+    for transfer in transfers:
+        check.on_transfer(transfer)
+    if not remarks:
+        check.on_totals(summaries)
+    for remark in (*transactions.remarks, *remarks):
+        check.on_unreadable(remark)
+    return check
+
+
+# --- positions ---------------------------------------------------------------------------------------------
+
+
+async def _read_positions(sources: Sources, transactions: Transactions) -> list[MarketPositions]:
+    found: list[MarketPositions] = []
+    for shard in sources.network.genesis.shards:
+        if not sources.of(shard.shard):
+            continue
+        owners = sorted(list_genesis_accounts(shard.application) | transactions.owners.get(shard.shard, set()))
+        found += await _read_still(sources, shard.shard, owners)
+    return found
+
+
+async def _read_still(sources: Sources, shard: int, owners: list[bytes]) -> list[MarketPositions]:
+    """The positions of a moment: read again while something does not add up and the market moves."""
+    client = sources.of(shard)[0].client
+    positions: list[MarketPositions] = []
+    for _ in range(STILL_ATTEMPTS):
+        try:
+            markets = await client.markets()
+            positions = collect_positions(shard, markets, await read_accounts(sources, shard, owners))
+        except RemoteError:
+            return positions
+        if all(market.problem is None for market in positions):
+            break
+    return positions
+
+
+# --- memories ----------------------------------------------------------------------------------------------
+
+
+def _compare_memories(sources: Sources, index: ChainIndex, monotone: MonotoneCheck) -> None:
+    """What the last check saw at the tips must still be there."""
+    if not sources.network.directory.observed_path.exists():
+        return
+    for row in read_json(sources.network.directory.observed_path).get("tips", ()):
+        shard, height = row["shard"], row["height"]
+        if sources.of(shard):
+            known = index.hashes.get((shard, height))
+            monotone.on_memory(shard, height, bytes.fromhex(row["hash"]), None if known is None else known[0])
+
+
+def _keep_memories(directory: NetworkDirectory, sources: Sources, index: ChainIndex) -> None:
+    tips = []
+    for shard in sources.network.committees:
+        height = sources.certified_height(shard)
+        known = index.hashes.get((shard, height))
+        if known is not None:
+            tips.append({"shard": shard, "height": height, "hash": known[0].hex()})
+    if tips:
+        write_json(directory.observed_path, {"tips": tips})
+
+
+# --- printing ----------------------------------------------------------------------------------------------
+
+
+def print_checks(outcome: Mapping[str, Any]) -> None:
+    """One line a check, for people."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for check in outcome["checks"]:
+        mark = "[green]✓[/green]" if check["ok"] else "[red]✗[/red]"
+        console.print(f"{mark} {check['name']:<13} ", end="")
+        console.print(check["detail"], markup=False, soft_wrap=True)
+    console.print("everything holds" if outcome["ok"] else "[red]NOT everything holds[/red]")
