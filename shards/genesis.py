@@ -87,7 +87,7 @@ class MarketParameters(Parameters, frozen=True):
     band_ppm: Annotated[int, msgspec.Meta(ge=1, lt=PPM)] = 100_000
     mark_band_ppm: Annotated[int, msgspec.Meta(ge=1, lt=PPM)] = 10_000
     mark_ema_ms: Positive = 30_000
-    min_notional: NotNegative = 5 * QUOTE
+    min_notional: NotNegative = QUOTE
     impact_notional: Positive = 5_000 * QUOTE
     funding_cap_ppm: RatePpm = 5_000
     liquidation_fee_ppm: RatePpm = 5_000
