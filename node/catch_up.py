@@ -170,14 +170,16 @@ class CatchUp:
             self._progress_ms = now_ms
         waited = now_ms - self._progress_ms >= PATIENCE_MS
         is_behind = target > executed + self._window_slots or (target > executed and waited)
-        self._is_active = bool(self._ready) or is_behind or (self._is_active and target > executed)
+        self._is_active = (
+            self._end_of_ready(executed) > executed or is_behind or (self._is_active and target > executed)
+        )
         if not self._is_active or not peers:
             return []
         return self._ask(executed, peers, now_ms)
 
     def _ask(self, executed: int, peers: list[int], now_ms: int) -> list[tuple[int, RangeRequest]]:
         requests = []
-        start = executed + len(self._ready) + 1
+        start = self._end_of_ready(executed) + 1
         while len(self._segments) < self._limits.ranges_in_flight:
             taken = sorted(self._segments, key=lambda segment: segment.first)
             for segment in taken:
@@ -207,11 +209,15 @@ class CatchUp:
     def _avoid(self, peer: int, now_ms: int, for_ms: int) -> None:
         self._avoid_until_ms[peer] = max(self._avoid_until_ms.get(peer, 0), now_ms + for_ms)
 
+    def _end_of_ready(self, executed: int) -> int:
+        """The last height that is verified here or executed."""
+        return max(executed, self._ready[-1].header.height) if self._ready else executed
+
     # --- using -----------------------------------------------------------------------------------------
 
     def has_next(self, executed: int) -> bool:
         """Whether ``take_next`` has work to do."""
-        if self._ready:
+        if self._end_of_ready(executed) > executed:
             return True
         return any(segment.first <= executed + 1 and segment.blocks for segment in self._segments)
 

@@ -17,6 +17,7 @@ from typing import Final
 from consensus.certificate import Attestation, Certificate, attest
 from consensus.committee import Committee
 from consensus.engine import Evidence
+from crosslink.header import ShardHeader
 from node.attestations import AttestationPool, Collected
 from node.chain import build_certificate_records
 from node.effects_draft import EffectsDraft
@@ -93,10 +94,13 @@ class Certifier:
         self._peers.broadcast(draft, Lane.VOTES, FrameKind.ATTESTATION, encode(attestation))
         return self._check(self._pool.add_own(attestation))
 
-    def attest_recovered(self) -> None:
-        """After a restart: what is executed and uncertified is attested again; signing is deterministic."""
-        for block in self._uncertified.values():
+    def attest_recovered(self) -> tuple[ShardHeader, ...]:
+        """After a restart: what is executed and uncertified is attested (again; signing is deterministic). Returns
+        the headers: one whose certificate was here before the crash and is lost was never attested by us."""
+        blocks = tuple(self._uncertified.values())
+        for block in blocks:
             self._check(self._pool.add_own(attest(self._committee, self._signer, block.header.height, block.hash)))
+        return tuple([block.header for block in blocks])
 
     def on_attestation(self, attestation: Attestation) -> Evidence | None:
         """Another member's; raises ``RemoteError``, or ``Diverged``. Returns evidence against a member."""

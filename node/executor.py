@@ -13,12 +13,12 @@ What does not live here: bodies and their fetching, certificates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from consensus.committee import Committee
-from consensus.engine import SetTimer
+from consensus.engine import Record, SetTimer
 from crosslink.block import BlockBatch, BlockInput, BlockResult
 from crosslink.header import NO_BEACON_REF, START_CURSOR, BeaconRef, ShardHeader, compute_header_hash
 from node.application import Application
@@ -28,12 +28,13 @@ from node.effects_draft import EffectsDraft
 from node.events import StoreWrite
 from node.payload import Payload
 from node.replica_setup import ReplicaLimits
-from node.vote_records import Pins, build_executed_records
+from node.vote_records import Pins, build_attested_record, build_executed_records
 from primitives.codec import encode
 from primitives.parameters import ProtocolParameters
 
 RELEASE_TIMER: Final = "release/"
-"""Followed by the height that is durable when it fires: each synced write has a timer of its own."""
+"""Followed by the height that is durable with its certificate when it fires: each synced write has a timer of its
+own."""
 
 
 class BeaconView(Protocol):
@@ -113,7 +114,8 @@ class Executor:
         self.tip_hash = genesis_hash if tip is None else compute_header_hash(tip)
         self._unsynced_blocks = 0
         self._last_sync_ms: int | None = None
-        self._synced_height = self.height
+        self._certified_height = 0
+        self._has_unsynced_certificate = False
         self.executed_blocks = 0
         self.executed_transactions = 0
 
@@ -213,6 +215,14 @@ class Executor:
             next_committee_root=result.next_committee_root,
         )
 
+    def log_attested(self, headers: Iterable[ShardHeader]) -> list[Record]:
+        """What to log before these executed blocks are attested: those that the log does not hold yet."""
+        fresh = [header for header in headers if header.height not in self._attested]
+        for header in fresh:
+            self._attested[header.height] = header
+            self._pins.note_attested(header.height)
+        return [build_attested_record(header) for header in fresh]
+
     # --- syncing ---------------------------------------------------------------------------------------
 
     def _note_write(self, draft: EffectsDraft, now_ms: int) -> bool:
@@ -229,7 +239,7 @@ class Executor:
 
     def sync_if_due(self, draft: EffectsDraft, now_ms: int) -> None:
         """The last blocks before a pause are synced too."""
-        if not self._unsynced_blocks or self._last_sync_ms is None:
+        if not (self._unsynced_blocks or self._has_unsynced_certificate) or self._last_sync_ms is None:
             return
         if now_ms - self._last_sync_ms >= self._limits.sync_ms:
             self._start_sync(draft, now_ms)
@@ -237,13 +247,19 @@ class Executor:
 
     def _start_sync(self, draft: EffectsDraft, now_ms: int) -> None:
         self._unsynced_blocks = 0
+        self._has_unsynced_certificate = False
         self._last_sync_ms = now_ms
-        draft.timers.append(SetTimer(f"{RELEASE_TIMER}{self.height}", 0))
+        draft.timers.append(SetTimer(f"{RELEASE_TIMER}{self._certified_height}", 0))
 
-    def on_release_timer(self, timer: str, certified_height: int, draft: EffectsDraft) -> int:
+    def note_certified(self, height: int) -> None:
+        """The certificate of ``height`` is written, but durable only after the next sync: a block that is synced
+        before its certificate must stay in the log, or a crash forgets that it was certified."""
+        self._certified_height = height
+        self._has_unsynced_certificate = True
+
+    def on_release_timer(self, timer: str, draft: EffectsDraft) -> int:
         """A synced write is done: unpin what it made durable. Returns the height up to which that holds."""
-        self._synced_height = max(self._synced_height, int(timer.removeprefix(RELEASE_TIMER)))
-        settled = min(self._synced_height, certified_height)
+        settled = int(timer.removeprefix(RELEASE_TIMER))
         draft.persist.extend(self._pins.release(settled))
         for height in [known for known in self._attested if known <= settled]:
             del self._attested[height]

@@ -161,7 +161,7 @@ class Replica:
         parts = self._parts
         draft.persist.extend(parts.first_records)
         draft.writes.extend(parts.first_writes)
-        parts.certifier.attest_recovered()
+        draft.persist.extend(parts.executor.log_attested(parts.certifier.attest_recovered()))
         for height, digest in parts.recovered_decisions:
             parts.obtaining.decide(Decided(height, digest, b"", ()), now_ms)
         draft.timers.append(SetTimer(TICK_TIMER, TICK_MS))
@@ -196,7 +196,7 @@ class Replica:
         elif timer == BEACON_TIMER:
             parts.link.on_tick(draft, now_ms)
         elif timer.startswith(RELEASE_TIMER):
-            parts.pool.forget_executed(parts.executor.on_release_timer(timer, parts.certifier.height, draft))
+            parts.pool.forget_executed(parts.executor.on_release_timer(timer, draft))
         else:
             # The others only wake the cascade, which looks at everything that time can move.
             self._due.pop(timer, None)
@@ -326,6 +326,7 @@ class Replica:
             return False
         height = advance.certificate.height
         self._certified_wall_ms = parts.wall()
+        parts.executor.note_certified(height)
         parts.obtaining.settle(height)
         parts.link.on_certified(advance.blocks, advance.certificate, draft, now_ms)
         self._feed(Certified(height, advance.certificate), draft, now_ms)

@@ -115,8 +115,13 @@ def build_executed_records(header: ShardHeader, *, attested: bool) -> list[Recor
     suffix = header.height.to_bytes(_HEIGHT_BYTES, "big")
     records = [Record(_HIGHEST_KEY, suffix)]
     if attested:
-        records.append(Record(_ATTESTED + suffix, encode(header)))
+        records.append(build_attested_record(header))
     return records
+
+
+def build_attested_record(header: ShardHeader) -> Record:
+    """The header that we are about to attest."""
+    return Record(_ATTESTED + header.height.to_bytes(_HEIGHT_BYTES, "big"), encode(header))
 
 
 def build_certificate_record(certificate: Certificate) -> Record:
