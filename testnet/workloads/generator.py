@@ -212,6 +212,7 @@ class LoadRun:
             "backlog_s_end": round(max(submitter.backlog_s for submitter in submitters), 3),
             "resent": sum(submitter.resent for submitter in submitters),
             "oracle_reports": {"submitted": session.reports.submitted, "certified": session.reports.certified},
+            "uss_mb_growth_max": self._meter.uss_mb_growth_max,
             "client_cpu_us_per_action": round(self._own_cpu_s * 1e6 / actions, 1) if actions else 0.0,
             **self._figures.summarise(),
         }

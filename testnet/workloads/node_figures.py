@@ -69,8 +69,7 @@ async def read_statuses(readers: Mapping[str, StatusReader]) -> dict[str, Mappin
 
 def _compute_rate(before: Mapping[str, Any], after: Mapping[str, Any], counter: str) -> float:
     seconds = (after["uptime_ms"] - before["uptime_ms"]) / 1_000
-    gained = float(after[counter] - before[counter])
-    return gained / seconds
+    return (int(after[counter]) - int(before[counter])) / float(seconds)
 
 
 def _take_median(values: list[float]) -> float:

@@ -29,8 +29,8 @@ class ProcessMeter:
         """First and last reading of each process."""
         self._processes: dict[str, psutil.Process] = {}
         self._samples = 0
-        self.uss_mb: dict[str, tuple[float, float]] = {}
-        """First and largest unique memory of each member, in 10**6 bytes."""
+        self.uss_mb: dict[str, tuple[float, float, float]] = {}
+        """First, last and largest unique memory of each member, in 10**6 bytes."""
 
     def sample(self, *, memory: bool | None = None) -> None:
         """Read every living member's clock, and now and then its memory."""
@@ -54,7 +54,12 @@ class ProcessMeter:
     @property
     def uss_mb_max(self) -> float:
         """The largest unique memory of any member of a user shard or the beacon."""
-        return round(max((largest for _, largest in self.uss_mb.values()), default=0.0), 1)
+        return round(max((largest for _, _, largest in self.uss_mb.values()), default=0.0), 1)
+
+    @property
+    def uss_mb_growth_max(self) -> float:
+        """By how much the member that grew most has grown since the first sample."""
+        return round(max((last - first for first, last, _ in self.uss_mb.values()), default=0.0), 1)
 
     def begin(self) -> None:
         """Forget what was counted: the warm-up is over."""
@@ -83,8 +88,8 @@ class ProcessMeter:
             self._processes.pop(name, None)
 
     def _note_memory(self, name: str, uss_mb: float) -> None:
-        first, largest = self.uss_mb.get(name, (uss_mb, uss_mb))
-        self.uss_mb[name] = (first, max(largest, uss_mb))
+        first, _, largest = self.uss_mb.get(name, (uss_mb, uss_mb, uss_mb))
+        self.uss_mb[name] = (first, uss_mb, max(largest, uss_mb))
 
     def _find(self, name: str) -> psutil.Process | None:
         known = self._processes.get(name)

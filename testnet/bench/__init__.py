@@ -1,0 +1,1 @@
+"""Benches: each brings up a network of its own, loads it, and prints what it took."""
