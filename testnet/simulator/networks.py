@@ -196,7 +196,7 @@ class SimulatedNetwork:
         if shard == BEACON_SHARD:
             committees = {number: self.committees[number] for number in self.shards}
             beacon = BeaconApplication(self.chain, committees, self.parameters, self.keys.scheme)
-            return beacon, ServesShards(tuple(committees.values()))
+            return beacon, ServesShards(tuple(committees.values()), beacon)
         beacon_committee = build_committee(self.genesis, self.chain, BEACON_SHARD)
         follower = BeaconFollower(shard, beacon_committee, self.parameters, self.keys.scheme)
         venue = build_shard_application(
