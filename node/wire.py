@@ -55,7 +55,7 @@ MAX_RANGE_BYTES: Final = 4 << 20
 MAX_RANGE_BLOCKS: Final = 64
 MAX_PAYLOAD_FRAME_BYTES: Final = 256 << 10
 """A payload holds references and at most 32 KiB of inline bodies."""
-MAX_BATCH_TRANSACTIONS: Final = 1_024
+MAX_BATCH_TRANSACTIONS: Final = 512
 
 _BATCH_TAG = b"rialto/batch"
 _BATCH_SIGNATURE_TAG = b"rialto/batch-signature/1"
