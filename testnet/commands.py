@@ -385,14 +385,13 @@ def report(
 def demo(
     file: Annotated[list[Path] | None, typer.Option(help="Recorded streams to replay.", show_default=False)] = None,
     duration: Annotated[float, typer.Option(min=20, help="Seconds of load.")] = 60.0,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the data afterwards.")] = False,
 ) -> None:
     """One minute in the life of a sharded network: load, a kill, a split, checks, a summary."""
     from testnet.demo import run_demo
 
     progress = open_progress(silent=False)
     try:
-        succeeded = trio.run(partial(run_demo, tuple(file or ()), duration, os.environ, progress, keep=keep))
+        succeeded = trio.run(run_demo, tuple(file or ()), duration, os.environ, progress)
     finally:
         close_progress(progress)
     if not succeeded:

@@ -185,7 +185,8 @@ async def impose_partition(network: Network, partition: Partition | None) -> lis
     write_partition(network.directory, partition)
     detail = "healed" if partition is None else partition.spec
     concerned = [] if partition is None else sorted({*partition.cuts, *_targets(partition)})
-    record_event(network.directory, "heal" if partition is None else "partition", concerned, detail)
+    lease = {} if partition is None else {"lease_s": partition.lease_s}
+    record_event(network.directory, "heal" if partition is None else "partition", concerned, detail, **lease)
     living = [member for member in network.members if (process := find_process(member.home)) and not process.paused]
     deaf = await send_faults(network, living, partition)
     paused = [
@@ -211,9 +212,11 @@ async def send_faults(network: Network, members: Sequence[MemberEntry], partitio
     return deaf
 
 
-def record_event(directory: NetworkDirectory, kind: str, members: Sequence[str], detail: str = "") -> None:
+def record_event(
+    directory: NetworkDirectory, kind: str, members: Sequence[str], detail: str = "", **more: int
+) -> None:
     """Note for the report what was done to the network, and when."""
-    row = {"time_ms": wall_ms(), "kind": kind, "members": list(members), "detail": detail}
+    row = {"time_ms": wall_ms(), "kind": kind, "members": list(members), "detail": detail, **more}
     append_json_line(directory.events_path, row)
 
 
