@@ -7,7 +7,7 @@ are one prefix byte and a fixed-width rest; heights are 8 bytes, big endian, so 
     h ‖ height    header                 c ‖ height    certificate, where one formed at this very height
     p ‖ height    payload bytes          b ‖ digest    batch body (an encoded ``SignedBatch``)
     r ‖ height    receipts               o ‖ height    outbox leaves
-    m ‖ height    summary                x ‖ tx id     height (8 bytes) ‖ position among the receipts (4 bytes)
+    m ‖ height    summary                x ‖ tx id ‖ height          position among the receipts (4 bytes)
     s ‖ key       state record           f ‖ key       record of the beacon follower
     e ‖ key       evidence               t ‖ xid       last notice about a cross-shard transfer (JSON)
     y ‖ address ‖ height ‖ number (4 bytes)            xid of a transfer that concerns the account
@@ -114,10 +114,11 @@ def build_block_records(
     if result.receipts:
         pairs = [(receipt.transaction, receipt.encoded) for receipt in result.receipts]
         records.append(Record(_RECEIPTS + suffix, encode(pairs)))
+        # Backwards, so that of two places in one block the first stays.
         records.extend(
             [
-                Record(_TRANSACTION + pair[0], suffix + position.to_bytes(4, "big"))
-                for position, pair in enumerate(pairs)
+                Record(_TRANSACTION + pair[0] + suffix, position.to_bytes(4, "big"))
+                for position, pair in reversed(list(enumerate(pairs)))
             ]
         )
     records.extend(_build_transfer_records(header.height, result))
@@ -237,13 +238,14 @@ class Chain:
         return self._store.get(height_key(_SUMMARY, height))
 
     def find_transaction(self, transaction: bytes) -> tuple[int, int] | None:
-        """(height, position among the receipts) of an executed transaction."""
-        data = self._store.get(_TRANSACTION + transaction)
-        if data is None:
-            return None
-        if len(data) != 12:
-            raise LocalError("the chain store holds a damaged transaction index")
-        return int.from_bytes(data[:8], "big"), int.from_bytes(data[8:], "big")
+        """(height, position among the receipts) of an executed transaction, where it was ordered first: a repeat
+        only gets a receipt that says so."""
+        prefix = _TRANSACTION + transaction
+        for key, position in self._store.scan(prefix, prefix + b"\xff" * 8):
+            if len(key) != len(prefix) + 8 or len(position) != 4:
+                raise LocalError("the chain store holds a damaged transaction index")
+            return int.from_bytes(key[-8:], "big"), int.from_bytes(position, "big")
+        return None
 
     def find_transfer(self, xid: bytes) -> Mapping[str, Any] | None:
         """The last notice about a transfer on this shard (``crosslink.transfer_notices``), and its height."""

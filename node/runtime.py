@@ -10,6 +10,7 @@ What does not live here: what a replica is made of (``node.validator``), what th
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import signal
@@ -75,6 +76,9 @@ def start_node(home: Path, environment: Mapping[str, str], prompt: Callable[[str
         stack.callback(listener.close)
         stack.callback(remove_process_file, home)
         validator = build_validator(opened)
+        # What start-up made stays for good; the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
         trio.run(_run, opened, validator, listener)
 
 

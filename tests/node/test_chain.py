@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from consensus.certificate import Certificate
@@ -150,3 +151,14 @@ def test_a_strange_vote_log_is_refused() -> None:
     for records in ({b"zzz": b"1"}, {b"a" + bytes(8): b"\xc1"}, {b"h": b"1"}):
         with pytest.raises(LocalError):
             read_vote_log(records)
+
+
+def test_a_repeated_transaction_stays_where_it_was_ordered_first() -> None:
+    store = MemoryStore()
+    chain = Chain(store)
+    again = TransactionReceipt(b"a" * 32, b"repeat")
+    for height, receipts in ((3, (TransactionReceipt(b"a" * 32, b"first"), again)), (4, (again,))):
+        header = msgspec.structs.replace(HEADER, height=height)
+        result = BlockResult(b"s" * 32, b"r" * 32, b"o" * 32, b"m" * 32, {}, receipts=receipts)
+        store.write(build_block_records(header, b"payload", {}, result))
+    assert chain.find_transaction(b"a" * 32) == (3, 0)
