@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from random import Random
 
 import pytest
 
 from consensus.certificate import attest
-from consensus.engine import compute_payload_digest
+from consensus.engine import Decided, ObtainPayload, compute_payload_digest
 from crosslink.header import ShardHeader
 from node.events import Outgoing
+from node.executor import Diverged
+from node.payload import BatchRef, Payload
+from node.replica_setup import ReplicaLimits
 from node.wire import (
     BatchBody,
     FrameKind,
     RangeBlock,
     RangeResponse,
     Status,
+    compute_batch_digest,
     decode_frame,
+    decode_signed_batch,
     sign_batch,
 )
 from primitives.codec import encode
 from tests.consensus.tokens import TokenSigner
 from tests.node.replica_cluster import Cluster
 from tests.node.toy_application import make_transaction
+
+
+class _WorstLuck(Random):
+    """A power failure that loses all that it can."""
+
+    def randint(self, a: int, b: int) -> int:
+        return b
 
 
 def _transactions(count: int, client: str = "client") -> list[bytes]:
@@ -215,20 +227,37 @@ def test_sync_racing_consensus_applies_each_height_once() -> None:
     cluster.check_prefixes()
 
 
-def test_bodies_survive_at_a_voter_until_they_are_certified() -> None:
-    """Pitfall 9: everybody but the voter that pinned it forgets; the block is still executed everywhere."""
+def test_bodies_survive_at_the_voters_until_they_are_certified() -> None:
+    """Pitfall 9: the proposer is gone, the author has forgotten, nothing was synced but the vote logs: the pins of
+    those who voted are enough."""
+    cluster = Cluster(limits=ReplicaLimits(sync_ms=600_000, sync_blocks=1_000))
+    cluster.boot()
+    cluster.run(200)
+    cluster.drops = lambda sender, outgoing: outgoing.kind == FrameKind.ATTESTATION
+    cluster.submit(1, *_transactions(10))
+    cluster.run(100)
+    assert min(cluster.statistics(index).height for index in range(4)) == 2
+    assert max(cluster.heights()) == 1
+    for index in range(4):
+        cluster.kill(index, _WorstLuck())
+        assert cluster.nodes[index].store.get(b"itip") is None
+    cluster.drops = lambda sender, outgoing: False
+    cluster.start(1, 2, 3)
+    cluster.run_until(lambda: min(cluster.heights()[1:]) >= 2, 20_000)
+    assert all(b"client9" in cluster.nodes[index].application.values for index in (1, 2, 3))
+
+
+def test_a_height_that_is_decided_twice_differently_halts() -> None:
     cluster = Cluster()
     cluster.boot()
     cluster.drops = lambda sender, outgoing: outgoing.kind == FrameKind.ATTESTATION
-    cluster.submit(0, *_transactions(10))
-    cluster.run(400)
-    assert cluster.statistics(1).pinned_bodies >= 1
-    for index in range(4):
-        cluster.kill(index)
-    cluster.drops = lambda sender, outgoing: False
-    cluster.start()
-    cluster.run_until(lambda: min(cluster.heights()) >= 2, 10_000)
-    assert all(b"client9" in node.application.values for node in cluster.nodes)
+    cluster.submit(0, *_transactions(1))
+    cluster.run(200)
+    replica = cluster.nodes[0].replica
+    assert replica is not None
+    assert replica.statistics().height == 2
+    with pytest.raises(Diverged, match="decided twice"):
+        replica._on_decided(Decided(2, bytes(32), b"", ()), cluster.now_ms)
 
 
 def test_after_a_restart_the_same_attestation_is_sent_again() -> None:
@@ -263,28 +292,33 @@ def test_after_a_restart_the_same_attestation_is_sent_again() -> None:
 
 def test_validity_does_not_depend_on_what_a_member_holds() -> None:
     """Pitfall 8: a badly signed body inside spoils the payload also for a member that holds the good one."""
+    cluster, frame = _with_body_at_member_2()
+    forged = frame[:-1] + bytes([frame[-1] ^ 1])
+    assert [_judge(cluster, index, forged, frame) for index in (0, 2)] == [False, False]
+
+
+def test_a_reference_that_lies_about_its_body_makes_the_payload_invalid() -> None:
+    cluster, frame = _with_body_at_member_2()
+    assert _judge(cluster, 2, frame, frame) is True
+    assert _judge(cluster, 2, frame, frame, transactions=7) is False
+
+
+def _with_body_at_member_2() -> tuple[Cluster, bytes]:
+    """A cluster, and a batch of member 1 that member 2 has verified."""
     cluster = Cluster()
     cluster.boot()
-    body = BatchBody(1, 1, 100, tuple(_transactions(1)))
-    _, frame = sign_batch(cluster.committee, cluster.signers[1], body)
+    _, frame = sign_batch(cluster.committee, cluster.signers[1], BatchBody(1, 1, 100, tuple(_transactions(1))))
     _send(cluster, FrameKind.BATCH, frame, 2, 1)
-    cluster.run(10)
-    forged = frame[:-1] + bytes([frame[-1] ^ 1])
-    verdicts = []
-    for index in (0, 2):
-        verdicts.append(_judge(cluster, index, forged, frame))
-    assert verdicts == [False, False]
+    cluster.run(4)
+    return cluster, frame
 
 
-def _judge(cluster: Cluster, index: int, inline: bytes, frame: bytes) -> Any:
-    from consensus.engine import ObtainPayload
-    from node.payload import BatchRef, Payload
-    from node.wire import compute_batch_digest, decode_signed_batch
-
+def _judge(cluster: Cluster, index: int, inline: bytes, frame: bytes, transactions: int = 1) -> bool | None:
+    """What a member thinks of a payload with this body inside."""
     replica = cluster.nodes[index].replica
     assert replica is not None
     digest = compute_batch_digest(cluster.committee, decode_signed_batch(frame).body)
-    payload = encode(Payload(1, 0, (BatchRef(1, digest, len(frame), 1),), (inline,)))
+    payload = encode(Payload(1, 0, (BatchRef(1, digest, len(frame), transactions),), (inline,)))
     obtaining = replica._parts.obtaining
     name = compute_payload_digest(payload)
     obtaining.want(ObtainPayload(9, name, payload, (), True), cluster.now_ms)
