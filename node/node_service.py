@@ -235,13 +235,18 @@ class ReplicaService:
             raise RemoteError("NOT_FOUND", f"there is no certified block {height} here")
         payload = self._chain.get_payload(height)
         digests = [] if payload in (None, NULL_PAYLOAD) else [ref.digest for ref in decode_payload(payload).batches]
-        transactions = self._chain.find_transactions_of(height, digests)[start : start + limit]
-        receipts = dict(self._chain.get_receipts(height))
+        transactions = self._chain.find_transactions_of(height, digests)[: start + limit]
+        # A transaction that two members batched is in the block twice, with a receipt each, in the same order.
+        receipts: dict[bytes, deque[bytes]] = {}
+        for identity, encoded in self._chain.get_receipts(height):
+            receipts.setdefault(identity, deque()).append(encoded)
         found: list[BlockTransaction] = []
-        for data in transactions:
+        for position, data in enumerate(transactions):
             identity = self._identify(data)
-            encoded = receipts.get(identity)
-            found.append(BlockTransaction(identity, data, None if encoded is None else self._describe(encoded)))
+            waiting = receipts.get(identity)
+            own = waiting.popleft() if waiting else None
+            if position >= start:
+                found.append(BlockTransaction(identity, data, None if own is None else self._describe(own)))
         return found
 
     def _identify(self, data: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """``exactly_once`` and ``quiescence``: what became of every transfer between shards, and of every transaction.
 
-    exactly_once  no transaction is in a chain twice; every transfer was judged once, and what its source and its
-                  destination say about it fits together; the amounts one by one add up to the channels' totals
+    exactly_once  no nonce was used twice, so no transaction ran twice, however often it was ordered; every transfer
+                  was judged once, and what its source and its destination say about it fits together; the amounts
+                  one by one add up to the channels' totals
     quiescence    in the end nothing is in flight. Transfers that touch a dead shard (without a living quorum) stay
                   open until it is back: that is reported and is no failure
 
@@ -30,6 +31,10 @@ _FITTING: dict[str, frozenset[str | None]] = {
     REFUNDED: frozenset({REJECTED, EXPIRED}),
 }
 """State at the source → what the destination may say (``None``: nothing yet)."""
+REFUSED_WITHOUT_EFFECT = frozenset(
+    {"NO_ACCOUNT", "NONCE_USED", "NONCE_TOO_OLD", "NONCE_TOO_FAR", "EXPIRED", "VALID_TOO_LONG"}
+)
+"""Receipts of transactions that did not even use their nonce."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,15 @@ class TransferSides:
         return f"transfer {self.source} → {self.destination} #{self.sequence}"
 
 
+@dataclass(frozen=True, slots=True)
+class OrderedTransaction:
+    """``code`` is its receipt's; ``None`` where execution skipped it without one."""
+
+    sender: bytes
+    nonce: int
+    code: str | None
+
+
 @dataclass(slots=True)
 class _Sums:
     transfers: int = 0
@@ -63,15 +77,24 @@ class ExactlyOnceCheck:
 
     def __init__(self) -> None:
         self._findings = Findings()
-        self._seen: set[tuple[int, bytes]] = set()
+        self._used: set[tuple[int, bytes, int]] = set()
+        self._appearances = 0
         self._sums: dict[tuple[int, int], _Sums] = {}
         self._transfers = 0
 
-    def on_transaction(self, shard: int, height: int, identity: bytes) -> None:
-        """One transaction in a certified block."""
-        if (shard, identity) in self._seen:
-            self._findings.add(f"shard{shard} height {height}: transaction {identity.hex()[:16]} is there again")
-        self._seen.add((shard, identity))
+    def on_transaction(self, shard: int, height: int, entry: OrderedTransaction) -> None:
+        """One appearance of a transaction in a certified block. Two members may have batched the same one: the
+        second appearance is refused without effect."""
+        self._appearances += 1
+        if entry.code is None or entry.code in REFUSED_WITHOUT_EFFECT:
+            return
+        nonce = (shard, entry.sender, entry.nonce)
+        if nonce in self._used:
+            self._findings.add(
+                f"shard{shard} height {height}: nonce {entry.nonce} of {entry.sender.hex()} has effect again "
+                f"({entry.code})"
+            )
+        self._used.add(nonce)
 
     def on_transfer(self, transfer: TransferSides) -> None:
         """One transfer."""
@@ -124,7 +147,9 @@ class ExactlyOnceCheck:
     def conclude(self) -> Verdict:
         """Everything happened once."""
         return self._findings.conclude(
-            self.name, f"{len(self._seen)} transactions and {self._transfers} transfers, each exactly once"
+            self.name,
+            f"{len(self._used)} transactions (ordered {self._appearances} times) and {self._transfers} transfers, "
+            "each exactly once",
         )
 
 

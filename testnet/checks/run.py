@@ -115,8 +115,8 @@ async def _check_once(
     sources: Sources, transactions: Transactions, summaries: Mapping[int, ShardSummary]
 ) -> ExactlyOnceCheck:
     check = ExactlyOnceCheck()
-    for shard, height, identity in transactions.identities:
-        check.on_transaction(shard, height, identity)
+    for shard, height, transaction in transactions.ordered:
+        check.on_transaction(shard, height, transaction)
     transfers, remarks = await read_transfers(sources, summaries)
     for transfer in transfers:
         check.on_transfer(transfer)

@@ -15,7 +15,7 @@ from primitives.errors import RemoteError
 from primitives.identifiers import BEACON_SHARD, format_committee, parse_address
 from shards.transactions import decode_transaction
 from testnet.checks.chains import CertificateCheck, ServedBlock
-from testnet.checks.channels import TransferSides
+from testnet.checks.channels import OrderedTransaction, TransferSides
 from testnet.checks.conservation import ConservationCheck, Cut
 from testnet.checks.sources import LivingMember, Sources
 
@@ -110,9 +110,9 @@ def _observe(
 
 @dataclass(slots=True)
 class Transactions:
-    """(shard, height, id) of all; and who signed any, by shard: nobody else can have a position."""
+    """(shard, height, transaction) of all; and who signed any, by shard: nobody else can have a position."""
 
-    identities: list[tuple[int, int, bytes]] = field(default_factory=list)
+    ordered: list[tuple[int, int, OrderedTransaction]] = field(default_factory=list)
     owners: dict[int, set[bytes]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -134,8 +134,10 @@ async def read_transactions(sources: Sources, index: ChainIndex) -> Transactions
             found.remarks.append(f"block {height} of shard{shard} was not read: {error.message}")
             return
         for entry in entries:
-            found.identities.append((shard, height, bytes.fromhex(entry["id"])))
             transaction = decode_transaction(bytes.fromhex(entry["bytes"]), sources.network.chain, shard)
+            code = None if entry["receipt"] is None else str(entry["receipt"]["code"])
+            ordered = OrderedTransaction(transaction.sender, transaction.envelope.nonce, code)
+            found.ordered.append((shard, height, ordered))
             found.owners.setdefault(shard, set()).add(transaction.sender)
 
     await sources.map("reading transactions", places, read)

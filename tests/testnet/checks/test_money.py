@@ -14,6 +14,7 @@ from testnet.checks.channels import (
     REJECTED,
     SETTLED,
     ExactlyOnceCheck,
+    OrderedTransaction,
     TransferSides,
     check_quiescence,
 )
@@ -130,13 +131,16 @@ def test_an_amount_that_changes_on_the_way_is_found() -> None:
     assert "10 left, 11 arrived" in check.conclude().detail
 
 
-def test_a_transaction_that_is_in_a_chain_twice_is_found() -> None:
+def test_a_transaction_may_be_ordered_twice_but_not_take_effect_twice() -> None:
     check = ExactlyOnceCheck()
-    check.on_transaction(0, 3, b"a" * 32)
-    check.on_transaction(1, 3, b"a" * 32)
-    assert check.conclude().ok, "shards are chains of their own"
-    check.on_transaction(0, 9, b"a" * 32)
-    assert "shard0 height 9" in check.conclude().detail
+    check.on_transaction(0, 3, OrderedTransaction(b"a", 1, "SOME_FAILED"))
+    check.on_transaction(0, 3, OrderedTransaction(b"a", 1, "NONCE_USED"))
+    check.on_transaction(0, 4, OrderedTransaction(b"a", 1, None))
+    check.on_transaction(0, 4, OrderedTransaction(b"a", 2, "OK"))
+    check.on_transaction(1, 3, OrderedTransaction(b"a", 1, "OK"))
+    assert check.conclude().ok, "shards count nonces apart"
+    check.on_transaction(0, 9, OrderedTransaction(b"a", 1, "OK"))
+    assert "shard0 height 9: nonce 1 of 61 has effect again" in check.conclude().detail
 
 
 def test_a_credit_that_was_given_twice_shows_in_the_totals() -> None:
