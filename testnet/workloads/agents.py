@@ -33,6 +33,8 @@ MAKER_ORDERS: Final = 40
 MAKER_SPREAD_BPS: Final = 40
 ORDER_QUOTES: Final = 2_000
 """A typical order's value, in units of the quote currency."""
+MAKER_SIZE: Final = 4
+"""A quote is worth so many typical orders, so that most takers leave something of it."""
 TAKER_SLIPPAGE_BPS: Final = 50
 GAMBLER_SUBACCOUNT: Final = 1
 """Gamblers put at stake what is in here, and not all that they have."""
@@ -113,7 +115,7 @@ class MarketMaker:
             side=side,
             kind=OrderKind.POST_ONLY,
             price_ticks=ticks,
-            size_lots=_draw_lots(dice, terms, ticks),
+            size_lots=MAKER_SIZE * _draw_lots(dice, terms, ticks),
             client_id=client_id,
         )
 

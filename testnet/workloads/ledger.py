@@ -31,13 +31,15 @@ SIGNIFICANT_DIGITS: Final = 3
 class Outstanding:
     """A signed transaction whose fate is open. Times are seconds of the load's clock.
 
-    ``intended_s`` is when it was to be sent; ``sent_s`` when it was last; ``in_doubt``: some node may have it.
+    ``intended_s`` is when it was to be sent; ``sent_s`` when it was last, and ``sent_to``
+    whom; ``in_doubt``: some node may have it.
     """
 
     ledger: Ledger
     signed: Signed
     intended_s: float
     sent_s: float = 0.0
+    sent_to: str = ""
     sends: int = 0
     in_doubt: bool = False
 

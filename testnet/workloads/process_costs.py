@@ -15,12 +15,12 @@ from primitives.identifiers import BEACON_SHARD
 from testnet.directory import Network
 from testnet.processes import find_process
 
-USS_EVERY: Final = 5
-"""Every fifth sample also reads the memory, which costs the kernel a walk over each process's pages."""
+USS_EVERY: Final = 2
+"""Every second sample also reads the memory, which costs the kernel a walk over each process's pages."""
 
 
 class ProcessMeter:
-    """Call ``sample`` about once a second between ``begin`` and ``end``; totals are of the user shards' members,
+    """Call ``sample`` every few seconds between ``begin`` and ``end``; totals are of the user shards' members,
     the beacon's are kept apart."""
 
     def __init__(self, network: Network) -> None:

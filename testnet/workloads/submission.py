@@ -98,27 +98,31 @@ class Submitter:
     async def run(self) -> None:
         """Send until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._resend_stale)
+            nursery.start_soon(self._resend_stale, nursery)
             while True:
                 while self._queue:
                     batch = [self._queue.popleft() for _ in range(min(MAX_BATCH, len(self._queue)))]
-                    token = object()
-                    await self._slots.acquire_on_behalf_of(token)
-                    nursery.start_soon(self._send, batch, token)
+                    await self._start_sending(nursery, batch, None)
                 await trio.sleep(TICK_S)
+
+    async def _start_sending(self, nursery: trio.Nursery, batch: list[Outstanding], avoid: str | None) -> None:
+        """Send the batch in the background, once a slot is free."""
+        token = object()
+        await self._slots.acquire_on_behalf_of(token)
+        nursery.start_soon(self._send, batch, token, avoid)
 
     # --- one request -----------------------------------------------------------------------------------------
 
-    async def _send(self, batch: list[Outstanding], token: object) -> None:
+    async def _send(self, batch: list[Outstanding], token: object, avoid: str | None) -> None:
         try:
             live = [entry for entry in batch if entry.is_open]
             if live:
-                await self._offer(live)
+                await self._offer(live, avoid)
         finally:
             self._slots.release_on_behalf_of(token)
 
-    async def _offer(self, batch: list[Outstanding]) -> None:
-        door = self._choose_door()
+    async def _offer(self, batch: list[Outstanding], avoid: str | None) -> None:
+        door = self._choose_door(avoid)
         if door is None:
             await self._retry(batch, "UNREACHABLE")
             return
@@ -130,6 +134,7 @@ class Submitter:
                 self.backlog_max_s = max(self.backlog_max_s, self.backlog_s)
             entry.sends += 1
             entry.sent_s = now_s
+            entry.sent_to = door.name
         try:
             answers = await door.client.submit_transactions([entry.signed.data for entry in batch])
         except RemoteError as error:
@@ -172,32 +177,30 @@ class Submitter:
         await trio.sleep(RETRY_PAUSE_S)
         self._queue.extendleft(reversed(keep))
 
-    def _choose_door(self) -> Door | None:
+    def _choose_door(self, avoid: str | None) -> Door | None:
         """The next one that answered lately; an ordered workload stays with one while it does."""
         now_s = self._now()
         for step in range(len(self._doors)):
             door = self._doors[(self._turn + step) % len(self._doors)]
-            if now_s >= door.closed_until_s:
+            if now_s >= door.closed_until_s and door.name != avoid:
                 self._turn = (self._turn + step + (0 if self._is_ordered else 1)) % len(self._doors)
                 return door
         return None
 
     # --- what was lost ---------------------------------------------------------------------------------------
 
-    async def _resend_stale(self) -> None:
-        """Send again what a node accepted and no block holds for long."""
+    async def _resend_stale(self, nursery: trio.Nursery) -> None:
+        """Send again, to another member, what one accepted and no block holds for long."""
         while True:
             await trio.sleep(1)
             now_s = self._now()
             self._accepted = {identity: entry for identity, entry in self._accepted.items() if entry.is_open}
             waiting = {entry.signed.id for entry in self._queue}
-            stale = [
-                entry
-                for identity, entry in self._accepted.items()
-                if entry.sends <= MAX_RESENDS
-                and now_s - entry.sent_s > RESEND_AFTER_S * 2 ** (entry.sends - 1)
-                and identity not in waiting
-            ]
-            for entry in stale[:MAX_BATCH]:
-                self.resent += 1
-                self._queue.append(entry)
+            stale: dict[str, list[Outstanding]] = {}
+            for identity, entry in self._accepted.items():
+                is_due = now_s - entry.sent_s > RESEND_AFTER_S * 2 ** (entry.sends - 1)
+                if is_due and entry.sends <= MAX_RESENDS and identity not in waiting:
+                    stale.setdefault(entry.sent_to, []).append(entry)
+            for member, entries in stale.items():
+                self.resent += len(entries[:MAX_BATCH])
+                await self._start_sending(nursery, entries[:MAX_BATCH], member)
