@@ -123,7 +123,7 @@ def build_components(setup: ReplicaSetup) -> Components:
         raise LocalError("this key is not a member of the committee")
     recovered = _recover(setup)
     chain, log = recovered.chain, recovered.log
-    certified_height = 0 if recovered.certificate is None else recovered.certificate.height
+    certified_height = _certified_height(recovered)
     peers, pins, budget = Peers(committee, index), Pins(log), ServingBudget()
     mempool, pool = Mempool(limits), BatchPool(committee.size)
     verification = VerificationQueue(
@@ -132,18 +132,7 @@ def build_components(setup: ReplicaSetup) -> Components:
     receiver = BatchReceiver(committee, setup.scheme, setup.application, pool, chain, verification, parameters)
     submissions = SubmissionTickets(verification)
     link = _build_link(setup, chain, peers, budget, submissions, certified_height)
-    executor = Executor(
-        committee,
-        setup.application,
-        link,
-        parameters,
-        limits,
-        pins,
-        log.attested,
-        recovered.tip,
-        setup.genesis_hash,
-        setup.genesis_time_ms,
-    )
+    executor = _build_executor(setup, recovered, link, pins)
     obtaining = Obtaining(
         committee,
         index,
@@ -159,19 +148,8 @@ def build_components(setup: ReplicaSetup) -> Components:
     maker = BatchMaker(
         committee, setup.signer, index, mempool, pool, parameters, limits, first_sequence=setup.wall()
     )
-    attestations = AttestationPool(committee, setup.scheme, setup.engine_parameters.window_slots, certified_height)
-    for _, certificate in sorted(log.certificates.items()):
-        attestations.add_certificate(certificate)
-    certifier = Certifier(
-        committee,
-        setup.signer,
-        attestations,
-        peers,
-        pins,
-        recovered.certificate,
-        setup.genesis_hash,
-        _read_uncertified(chain, certified_height, executor.height),
-    )
+    attestations = _build_attestations(setup, recovered)
+    certifier = _build_certifier(setup, recovered, attestations, peers, pins)
     decisions = _restore_pins(recovered, pins, pool, receiver, obtaining)
     identity_bytes = encode(recovered.identity)
     return Components(
@@ -318,6 +296,49 @@ def _find_executed(chain: Chain, identifier: bytes) -> int | None:
 
 
 # --- components by role ------------------------------------------------------------------------------------
+
+
+def _build_executor(setup: ReplicaSetup, recovered: _Recovered, link: BeaconLink, pins: Pins) -> Executor:
+    return Executor(
+        setup.committee,
+        setup.application,
+        link,
+        setup.parameters,
+        setup.limits,
+        pins,
+        recovered.log.attested,
+        recovered.tip,
+        setup.genesis_hash,
+        setup.genesis_time_ms,
+    )
+
+
+def _certified_height(recovered: _Recovered) -> int:
+    return 0 if recovered.certificate is None else recovered.certificate.height
+
+
+def _build_attestations(setup: ReplicaSetup, recovered: _Recovered) -> AttestationPool:
+    attestations = AttestationPool(
+        setup.committee, setup.scheme, setup.engine_parameters.window_slots, _certified_height(recovered)
+    )
+    for _, certificate in sorted(recovered.log.certificates.items()):
+        attestations.add_certificate(certificate)
+    return attestations
+
+
+def _build_certifier(
+    setup: ReplicaSetup, recovered: _Recovered, attestations: AttestationPool, peers: Peers, pins: Pins
+) -> Certifier:
+    return Certifier(
+        setup.committee,
+        setup.signer,
+        attestations,
+        peers,
+        pins,
+        recovered.certificate,
+        setup.genesis_hash,
+        _read_uncertified(recovered.chain, _certified_height(recovered), recovered.chain.tip_height()),
+    )
 
 
 def _build_engine(setup: ReplicaSetup, recovered: _Recovered) -> Engine:

@@ -27,8 +27,8 @@ MAX_AUTHOR_BATCHES: Final = 1_024
 """What one author may have unexecuted here. An honest author stops at half of either (``node.dissemination``)."""
 MAX_PAYLOAD_BATCHES: Final = 1_024
 MAX_PAYLOAD_TRANSACTIONS: Final = 1_536
-"""Bounds the time that a block takes to check and execute: some 150 ms of CPU for single actions, so that backups on
-a machine whose cores are shared answer well within a view's timeout."""
+"""Bounds the time that a block takes to check and execute: some 150 ms of CPU for single actions, so that backups
+on a machine whose cores are shared answer well within a view's timeout."""
 
 
 class BatchState(Enum):
