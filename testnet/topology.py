@@ -50,6 +50,9 @@ CONFIG_SECTIONS: Final = ("rpc", "log", "limits", "checks")
 """What a topology may say of ``config.toml``; the rest follows from the member's place."""
 
 DEFAULT_ENGINE: Final = "pbft"
+LOCAL_ENGINE_PARAMETERS: Final[Mapping[str, Any]] = {"base_timeout_ms": 2_000}
+"""Members of a local network share one machine's cores, so a leader is given twice an engine's usual time before
+the others complain: a busy leader is not a dead one."""
 DEFAULT_SHARDS: Final = 2
 DEFAULT_VALIDATORS: Final = 4
 DEFAULT_ACCOUNTS: Final = 16
@@ -62,7 +65,7 @@ class BeaconTopology:
 
     validators: int = DEFAULT_VALIDATORS
     engine: str = DEFAULT_ENGINE
-    engine_parameters: Mapping[str, Any] = field(default_factory=dict)
+    engine_parameters: Mapping[str, Any] = field(default_factory=lambda: dict(LOCAL_ENGINE_PARAMETERS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ class ShardTopology:
     markets: tuple[str, ...]
     validators: int = DEFAULT_VALIDATORS
     engine: str = DEFAULT_ENGINE
-    engine_parameters: Mapping[str, Any] = field(default_factory=dict)
+    engine_parameters: Mapping[str, Any] = field(default_factory=lambda: dict(LOCAL_ENGINE_PARAMETERS))
     accounts: int = DEFAULT_ACCOUNTS
     balance: int = DEFAULT_BALANCE
     application: Mapping[str, Any] = field(default_factory=dict)
@@ -207,7 +210,10 @@ def _parse_committee(document: Document) -> dict[str, Any]:
     return {
         "validators": _integer(document, "validators", 1, MAX_VALIDATORS, DEFAULT_VALIDATORS),
         "engine": document.text("engine", 64) if document.holds("engine") else DEFAULT_ENGINE,
-        "engine_parameters": document.opaque("engine_parameters") if document.holds("engine_parameters") else {},
+        "engine_parameters": {
+            **LOCAL_ENGINE_PARAMETERS,
+            **(document.opaque("engine_parameters") if document.holds("engine_parameters") else {}),
+        },
     }
 
 
