@@ -162,17 +162,22 @@ class _Quiet:
 
 
 async def _break_things(supervisor: Supervisor, observer: Observer, schedule: Schedule, story: Story) -> None:
-    started = trio.current_time()
-    await trio.sleep_until(started + schedule.kill_s)
+    started_ms = monotonic_ms()
+    await _sleep_until(started_ms, schedule.kill_s)
     killed_ms = monotonic_ms()
     await supervisor.kill([KILLED])
     story.tell(f"killed {KILLED} (kill -9): one of four may fail, so shard 0 must go on")
-    await trio.sleep_until(started + schedule.restart_s)
+    await _sleep_until(started_ms, schedule.restart_s)
     blocks = observer.count_blocks(OTHER_SHARD, killed_ms, monotonic_ms())
     story.observe(blocks > 0, f"shard 0 certified {blocks} blocks while {KILLED} was dead")
     await _bring_back(supervisor, observer, story)
-    await trio.sleep_until(started + schedule.split_s)
+    await _sleep_until(started_ms, schedule.split_s)
     await _split_and_heal(supervisor, observer, schedule.heal_s - schedule.split_s, story)
+
+
+async def _sleep_until(started_ms: int, second: float) -> None:
+    """Until so many seconds after the start; not at all where that is past."""
+    await trio.sleep(max(0.0, second - (monotonic_ms() - started_ms) / _MS_PER_S))
 
 
 async def _bring_back(supervisor: Supervisor, observer: Observer, story: Story) -> None:

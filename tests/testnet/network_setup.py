@@ -1,7 +1,11 @@
 """Small networks for the tests of the testnet tool: made in a moment, run by stand-ins for nodes."""
 
+import atexit
+import functools
 import json
+import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,9 +31,19 @@ def build_small_topology(shards: int = 1, validators: int = 2) -> Topology:
 
 
 def create_small_network(root: Path, name: str = "small", shards: int = 1, validators: int = 2) -> NetworkDirectory:
+    """A network in ``root``; a copy of one that was made once, so each has the same chain."""
     directory = NetworkDirectory(root.resolve() / name)
-    create_network(directory, build_small_topology(shards, validators), SilentProgress())
+    shutil.copytree(_create_template(shards, validators), directory.path, symlinks=True)
     return directory
+
+
+@functools.cache
+def _create_template(shards: int, validators: int) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="rialto-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    directory = NetworkDirectory(folder / "template")
+    create_network(directory, build_small_topology(shards, validators), SilentProgress())
+    return directory.path
 
 
 async def wait_at_once(

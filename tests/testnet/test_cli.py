@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testnet.cli import run
+from testnet.cli import PARTS, run
 from testnet.supervisor_lock import hold_supervisor_lock
 from tests.testnet.network_setup import create_small_network
 
@@ -124,7 +124,7 @@ def test_wrong_usage_has_a_status_of_its_own(arguments: list[str], capsys: pytes
 
 
 def test_every_part_of_the_command_line_loads(capsys: pytest.CaptureFixture[str]) -> None:
-    for part in ("testnet", "node", "keys", "account", "order", "market"):
+    for part in PARTS:
         assert run([part, "--help"]) == 0
         assert "Usage: rialto" in capsys.readouterr().out
 

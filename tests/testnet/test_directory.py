@@ -52,8 +52,9 @@ def test_the_keys_are_those_that_the_genesis_names(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_keys_and_another_chain(tmp_path: Path) -> None:
-    first = read_network(create_small_network(tmp_path, "first"))
-    second = read_network(create_small_network(tmp_path, "second"))
+    for name in ("first", "second"):
+        create_network(NetworkDirectory(tmp_path / name), build_small_topology(), SilentProgress())
+    first, second = (read_network(NetworkDirectory(tmp_path / name)) for name in ("first", "second"))
     assert first.genesis.beacon.committee == second.genesis.beacon.committee
     assert [account.address for account in first.accounts] == [account.address for account in second.accounts]
     assert first.chain != second.chain
