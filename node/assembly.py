@@ -157,7 +157,7 @@ def build_components(setup: ReplicaSetup) -> Components:
         attestations=attestations,
         budget=budget,
         catch_up=CatchUp(committee, index, setup.scheme, setup.engine_parameters.window_slots, limits),
-        censorship=CensorshipClock(pool, committee.size, limits),
+        censorship=CensorshipClock(pool, committee.size, peers.own_index, limits),
         certifier=certifier,
         chain=chain,
         driver=EngineDriver(_build_engine(setup, recovered), setup.engine, committee, setup.scheme, peers),

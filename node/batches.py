@@ -47,7 +47,7 @@ class HeldBatch:
         "executed_height",
         "frame",
         "received_ms",
-        "relayed",
+        "relayed_ms",
         "state",
         "transactions",
     )
@@ -61,7 +61,7 @@ class HeldBatch:
         self.state = BatchState.UNVERIFIED
         self.transactions: list[Transaction] = []
         self.executed_height = 0
-        self.relayed = False
+        self.relayed_ms: int | None = None
 
     @property
     def count(self) -> int:

@@ -5,9 +5,11 @@ pace or when a batch is full. It stops while half of what peers hold for one aut
 author is never over quota; the mempool then fills and clients are told.
 
 ``CensorshipClock`` times the oldest unexecuted batch of each author. First stage: its body goes to every member,
-for the leader may not have it. Second stage: it is overdue, which the engine takes as a complaint. An author's
-clock starts again when a full payload took one of its batches (its turn came, the chain is just busy) and when the
-view changes (the new leader gets a chance). What does not live here: the engine's own timers.
+for the leader may not have it, and again later, for a network that drops may have taken it; of our own batches all
+that wait go, up to ``RELAYED_BYTES``, because after a partition nobody else may have any. Second stage: it is
+overdue, which the engine takes as a complaint. An author's clock starts again when a full payload took one of its
+batches (its turn came, the chain is just busy) and when the view changes (the new leader gets a chance). What does
+not live here: the engine's own timers.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from node.wire import MAX_BATCH_TRANSACTIONS, BatchBody, sign_batch
 from primitives.parameters import ProtocolParameters
 from primitives.signing import Signer
 
+RELAYED_BYTES: Final = 128 << 10
+"""Own bodies relayed at once: half a megabyte a second and peer, while nothing of ours is ordered."""
 LIFETIME_SHARE: Final = 2
 """Our batches live half of what is allowed: a member some blocks behind us must not find them too long-lived."""
 
@@ -97,8 +101,9 @@ class CensorshipVerdict:
 class CensorshipClock:
     """One clock per author."""
 
-    def __init__(self, pool: BatchPool, authors: int, limits: ReplicaLimits) -> None:
+    def __init__(self, pool: BatchPool, authors: int, own_index: int, limits: ReplicaLimits) -> None:
         self._pool = pool
+        self._own_index = own_index
         self._limits = limits
         self._restarted_ms: list[int | None] = [None] * authors
 
@@ -114,7 +119,7 @@ class CensorshipClock:
 
     def check(self, now_ms: int) -> CensorshipVerdict:
         """Look at the oldest batch of each author."""
-        relay = []
+        relay: list[HeldBatch] = []
         overdue = False
         for author, restarted_ms in enumerate(self._restarted_ms):
             oldest = self._pool.oldest(author)
@@ -122,8 +127,20 @@ class CensorshipClock:
                 continue
             since_ms = oldest.received_ms if restarted_ms is None else max(restarted_ms, oldest.received_ms)
             waited_ms = now_ms - since_ms
-            if waited_ms >= self._limits.relay_after_ms and not oldest.relayed:
-                oldest.relayed = True
-                relay.append(oldest)
+            if waited_ms >= self._limits.relay_after_ms:
+                relay += self._choose_relayed(author, oldest, now_ms)
             overdue = overdue or waited_ms >= self._limits.overdue_after_ms
         return CensorshipVerdict(tuple(relay), overdue)
+
+    def _choose_relayed(self, author: int, oldest: HeldBatch, now_ms: int) -> list[HeldBatch]:
+        """The batches of an author that waited long enough and did not go out a moment ago."""
+        chosen: list[HeldBatch] = []
+        room = RELAYED_BYTES
+        for batch in self._pool.of_author(author) if author == self._own_index else (oldest,):
+            if now_ms - batch.received_ms < self._limits.relay_after_ms or (chosen and len(batch.frame) > room):
+                break
+            if batch.relayed_ms is None or now_ms - batch.relayed_ms >= self._limits.overdue_after_ms:
+                batch.relayed_ms = now_ms
+                room -= len(batch.frame)
+                chosen.append(batch)
+        return chosen

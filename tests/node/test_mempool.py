@@ -121,7 +121,7 @@ def test_what_expires_or_is_executed_leaves_no_trace_in_the_counts() -> None:
 def test_the_oldest_batch_is_relayed_then_overdue_and_a_new_leader_starts_anew() -> None:
     pool = BatchPool(4)
     limits = ReplicaLimits(relay_after_ms=500, overdue_after_ms=1_500)
-    clock = CensorshipClock(pool, 4, limits)
+    clock = CensorshipClock(pool, 4, 0, limits)
     batch = _batch(1, 0)
     pool.hold(batch)
     assert clock.check(499).relay == ()
@@ -133,9 +133,21 @@ def test_the_oldest_batch_is_relayed_then_overdue_and_a_new_leader_starts_anew()
     assert clock.check(3_000).overdue
 
 
+def test_after_a_silent_partition_all_own_batches_are_relayed_and_again_while_they_wait() -> None:
+    pool = BatchPool(4)
+    clock = CensorshipClock(pool, 4, 1, ReplicaLimits(relay_after_ms=500, overdue_after_ms=1_500))
+    own = [_batch(1, number) for number in range(3)]
+    others = [_batch(2, number) for number in range(3)]
+    for batch in (*own, *others):
+        pool.hold(batch)
+    assert clock.check(500).relay == (*own, others[0])
+    assert clock.check(1_999).relay == ()
+    assert clock.check(2_000).relay == (*own, others[0])
+
+
 def test_no_complaint_while_payloads_are_full_and_the_authors_turn_has_come() -> None:
     pool = BatchPool(4)
-    clock = CensorshipClock(pool, 4, ReplicaLimits(relay_after_ms=500, overdue_after_ms=1_500))
+    clock = CensorshipClock(pool, 4, 0, ReplicaLimits(relay_after_ms=500, overdue_after_ms=1_500))
     waiting, executed = _batch(1, 1), _batch(1, 0)
     pool.hold(waiting)
     clock.on_block((executed,), True, 1_000)
