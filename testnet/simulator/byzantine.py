@@ -1,9 +1,9 @@
 """Members that lie: wrappers around honest replicas, engines and applications. Honest code has no attack flags.
 
 Each ``Misconduct`` changes what a process is made from (``wrap``) or what leaves it (``alter``). A member that
-equivocates in every way at once is a *twin*: two honest processes with one key and two disks, each linked with a part
-of the committee (``world`` places them), so they propose, vote and attest differently without a line of attack code.
-Up to f such members the checkers must stay silent; beyond f they must not. What does not live here: who lies.
+equivocates in every way at once is a *twin*: two honest processes with one key and two disks, each linked with a
+part of the committee (``world`` places them), so they propose, vote and attest differently without a line of attack
+code. Up to f such members the checkers must stay silent; beyond f they must not. What does not live here: who lies.
 """
 
 from __future__ import annotations

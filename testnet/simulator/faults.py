@@ -1,8 +1,8 @@
 """The nemesis: strikes hosts and links with the faults of a swarm, and heals them.
 
-Theory of operation. In the safety phase strikes come at random gaps, each with an end of its own; any number of hosts
-may be down or cut off at once, for safety must hold all the same. ``heal`` ends everything for the liveness phase:
-links, clocks and disks are well, everybody runs but those chosen to stay dead, at most f a committee.
+Theory of operation. In the safety phase strikes come at random gaps, each with an end of its own; any number of
+hosts may be down or cut off at once, for safety must hold all the same. ``heal`` ends everything for the liveness
+phase: links, clocks and disks are well, everybody runs but those chosen to stay dead, at most f a committee.
 
 What does not live here: which faults a seed has (``swarm``), what links and hosts make of them.
 """

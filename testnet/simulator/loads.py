@@ -1,8 +1,8 @@
 """Loads: what clients do to a simulated network, from a seed, and when they have what they asked for.
 
 A client sends to a member that runs, and sends the same bytes again to another where nothing was certified for a
-while; that is how a real client treats *unknown*. A load is settled when everything that was not refused for good is
-certified. What does not live here: load on real networks (``testnet.workloads``).
+while; that is how a real client treats *unknown*. A load is settled when everything that was not refused for good
+is certified. What does not live here: load on real networks (``testnet.workloads``).
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Everything is added up here again from what committees certified: outbox leaves and summaries as plain MessagePack
 arrays (their layout is that of ``crosslink.messages`` and ``crosslink.summary``), the registered tips of each
-certified beacon block. What does not live here: the venue's own invariants, which it checks itself in paranoid runs.
+certified beacon block. What does not live here: the venue's own invariants, which it checks itself in paranoid
+runs.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """One run from one seed: a safety phase with faults, then a liveness phase without, then quiescence.
 
 Safety phase: load and faults for a while; the checkers look on. Liveness phase: everything heals but at most f dead
-members a committee; within ``LIVENESS_BOUND_US`` each committee with clients certifies all that they wait for. Then the
-load stops, and within ``QUIET_BOUND_US`` everything is certified, every transfer settled, every live member at the
-same tip. What does not live here: rules (the checkers), campaigns of many seeds.
+members a committee; within ``LIVENESS_BOUND_US`` each committee with clients certifies all that they wait for. Then
+the load stops, and within ``QUIET_BOUND_US`` everything is certified, every transfer settled, every live member at
+the same tip. What does not live here: rules (the checkers), campaigns of many seeds.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from consensus.engine import WorkLevel
 from testnet.simulator.byzantine import Misconduct
 from testnet.simulator.checker import Violation
 from testnet.simulator.faults import Nemesis
@@ -26,8 +27,6 @@ LIVENESS_BOUND_US: Final = 60 * US_PER_S
 QUIET_BOUND_US: Final = 60 * US_PER_S
 LIVE_LOAD_US: Final = US_PER_S
 """How long clients go on after healing, so that new work is certified and not only old."""
-SETTLE_US: Final = 2 * US_PER_S
-"""Quiet for so long at the end, so that the last statuses and certificates are everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,17 +165,29 @@ def _check_liveness(world: World) -> None:
 
 def _check_quiescence(world: World) -> None:
     money = world.money
-    if money is not None:
-        if not world.run_until(money.is_settled, QUIET_BOUND_US):
-            money.check_settled(world.network.shards, world.read_cash)
-            _report(world, "quiescence", "network", f"{money.count_open()} transfers have no verdict")
-            return
-    world.run_for(SETTLE_US)
-    if world.verdicts.violations:
+    if money is not None and not world.run_until(money.is_settled, QUIET_BOUND_US):
+        money.check_settled(world.network.shards, world.read_cash)
+        _report(world, "quiescence", "network", f"{money.count_open()} transfers have no verdict")
+        return
+    if not world.run_until(lambda: _is_quiet(world), QUIET_BOUND_US):
+        heights = ", ".join(f"{host.name} {world.describe_host(host)}" for host in world.live_honest)
+        _report(world, "quiescence", "network", f"never comes to rest: {heights}")
         return
     world.check_quiescence()
     if money is not None:
         money.check_settled(world.network.shards, world.read_cash)
+
+
+def _is_quiet(world: World) -> bool:
+    """Whether every live member has nothing to order or to certify, all of a committee at one height."""
+    heights: dict[int, set[int]] = {}
+    for host in world.live_honest:
+        assert host.replica is not None, "a live host has a replica"
+        statistics = host.replica.statistics()
+        if statistics.work_level is not WorkLevel.IDLE or statistics.height != statistics.certified_height:
+            return False
+        heights.setdefault(host.member.shard, set()).add(statistics.height)
+    return all(len(found) == 1 for found in heights.values())
 
 
 def _report(world: World, checker: str, subject: str, sentence: str) -> None:

@@ -1,8 +1,8 @@
 """A toy state machine under real replicas: commands of numbered clients, applied once each.
 
 It costs microseconds, so a run spends its time in consensus. Its rule is one that a mistake below would break: a
-client's command number is applied at most once, in whatever batches it is ordered. What does not live here: anything
-of a venue.
+client's command number is applied at most once, in whatever batches it is ordered. What does not live here: a
+venue.
 """
 
 from __future__ import annotations

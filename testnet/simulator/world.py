@@ -98,13 +98,20 @@ class World:
         self.scheduler.run_until(self.scheduler.now_us + duration_us, lambda: bool(self.verdicts.violations))
 
     def run_until(self, is_done: Callable[[], bool], bound_us: int) -> bool:
-        """Run until ``is_done`` (looked at every ``SAMPLE_US``); false where the bound or a violation came first."""
+        """Run until ``is_done`` (looked at each ``SAMPLE_US``); false where bound or violation came first."""
         deadline_us = self.scheduler.now_us + bound_us
         while self.scheduler.now_us < deadline_us and not self.verdicts.violations:
             if is_done():
                 return True
             self.run_for(SAMPLE_US)
         return not self.verdicts.violations and is_done()
+
+    def describe_host(self, host: SimulatedHost) -> str:
+        """Where a host stands, for a violation."""
+        if host.replica is None:
+            return "down"
+        found = host.replica.statistics()
+        return f"{found.certified_height}/{found.height} in view {found.view}, {found.work_level.name}"
 
     def read_cash(self, shard: int, address: bytes) -> int:
         """Free cash of an account's first subaccount, as the live honest member with the highest tip has it."""
