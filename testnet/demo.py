@@ -40,8 +40,9 @@ OTHER_SHARD: Final = 0
 SPLIT_GRACE_MS: Final = 1_500
 """What was on its way when the split began may still be certified."""
 SETTLE_S: Final = 40.0
-REJOIN_TIMEOUT_S: Final = 20.0
-RESUME_TIMEOUT_S: Final = 20.0
+REJOIN_TIMEOUT_S: Final = 40.0
+"""Ten seconds on a machine with two idle cores; more where other work shares them."""
+RESUME_TIMEOUT_S: Final = 30.0
 _MS_PER_S: Final = 1_000
 
 
@@ -170,9 +171,11 @@ async def _break_things(supervisor: Supervisor, observer: Observer, schedule: Sc
     await _sleep_until(started_ms, schedule.restart_s)
     blocks = observer.count_blocks(OTHER_SHARD, killed_ms, monotonic_ms())
     story.observe(blocks > 0, f"shard 0 certified {blocks} blocks while {KILLED} was dead")
-    await _bring_back(supervisor, observer, story)
-    await _sleep_until(started_ms, schedule.split_s)
-    await _split_and_heal(supervisor, observer, schedule.heal_s - schedule.split_s, story)
+    async with trio.open_nursery() as nursery:
+        # Not waited for: the split comes when it is due, while there is load, however long the restart takes.
+        nursery.start_soon(_bring_back, supervisor, observer, story)
+        await _sleep_until(started_ms, schedule.split_s)
+        await _split_and_heal(supervisor, observer, schedule.heal_s - schedule.split_s, story)
 
 
 async def _sleep_until(started_ms: int, second: float) -> None:
@@ -184,15 +187,14 @@ async def _bring_back(supervisor: Supervisor, observer: Observer, story: Story) 
     restarted_ms = monotonic_ms()
     target = observer.height(OTHER_SHARD)
     observer.in_sync[KILLED], observer.heights[KILLED] = False, 0
+    story.tell(f"restarting {KILLED}: it must catch up from its own disk and its peers")
     await supervisor.restart([KILLED])
-    story.tell(f"restarted {KILLED}: it must catch up from its own disk and its peers")
     caught_up = await wait_for(
         lambda: observer.in_sync.get(KILLED, False) and observer.heights.get(KILLED, 0) >= target, REJOIN_TIMEOUT_S
     )
     took_s = (monotonic_ms() - restarted_ms) / _MS_PER_S
-    story.observe(
-        caught_up is not None, f"{KILLED} is back in sync at height {target} {took_s:.1f} s after restart"
-    )
+    outcome = "was not back in sync" if caught_up is None else "was back in sync"
+    story.observe(caught_up is not None, f"{KILLED} {outcome} {took_s:.1f} s after its restart began")
 
 
 async def _split_and_heal(supervisor: Supervisor, observer: Observer, length_s: float, story: Story) -> None:
