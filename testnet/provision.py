@@ -16,6 +16,7 @@ from typing import Final
 
 import tomlkit
 
+from consensus.engine import load_engine_factory
 from node.clock import wall_ms
 from node.config import NodeConfig, parse_config
 from node.durable_files import PUBLIC_FILE_MODE, create_directory, create_file, sync_directory
@@ -23,7 +24,8 @@ from node.genesis import SALT_BYTES, BeaconGenesis, Genesis, ShardGenesis, compu
 from node.home import initialise_home
 from node.keystore import create_devnet_key
 from primitives.errors import LocalError
-from primitives.identifiers import BEACON_SHARD, format_member
+from primitives.identifiers import BEACON_SHARD, format_committee, format_member
+from primitives.signing import Ed25519, Ed25519Signer
 from shards.genesis import QUOTE, build_devnet_parameters, format_shard_parameters, parse_shard_parameters
 from testnet.directory import (
     ROLE_AGENT,
@@ -77,6 +79,8 @@ def _write_network(draft: NetworkDirectory, name: str, topology: Topology, progr
         create_directory(folder)
     create_file(draft.topology_path, render_topology(topology).encode(), PUBLIC_FILE_MODE)
     genesis = build_genesis(name, topology)
+    for shard in (*range(len(topology.shards)), BEACON_SHARD):
+        _validate_engine(genesis, shard, derive_validator_seed(seed, shard, 0))
     write_genesis(draft.genesis_path, genesis)
     members = _list_members(draft, topology)
     for done, member in enumerate(members):
@@ -118,6 +122,21 @@ def build_genesis(name: str, topology: Topology) -> Genesis:
         faucet=compute_public_key(faucet),
         parameters=topology.parameters,
     )
+
+
+def _validate_engine(genesis: Genesis, shard: int, key_seed: bytes) -> None:
+    """Make the engine once: only it knows its parameters, and members would refuse to start one by one."""
+    # With it come the libraries of the transport, which no other command needs.
+    from node.validator import build_committee, build_engine_parameters
+
+    committee = build_committee(genesis, compute_chain_id(genesis), shard)
+    holder = genesis.beacon if shard == BEACON_SHARD else genesis.shard(shard)
+    try:
+        factory = load_engine_factory(holder.engine)
+        parameters = build_engine_parameters(genesis, shard)
+        factory.create(committee, Ed25519Signer(key_seed), Ed25519(), parameters, None)
+    except LocalError as error:
+        raise LocalError(f"topology: {format_committee(shard)}: {error}") from None
 
 
 def _committee(seed: int, shard: int, validators: int) -> tuple[bytes, ...]:

@@ -28,6 +28,8 @@ def create_state(
         raise LocalError("this key is not a member of the committee")
     if not 1 <= parameters.window_slots <= MAX_WINDOW_SLOTS:
         raise LocalError(f"window_slots must lie between 1 and {MAX_WINDOW_SLOTS}")
+    if parameters.extra:
+        raise LocalError(f"PBFT has no parameters of its own, so none called {', '.join(sorted(parameters.extra))}")
     own = certificate if certificate is not None and is_of_epoch(certificate, committee) else None
     stable = 0 if certificate is None else certificate.height
     base_height = 0 if own is not None else stable
