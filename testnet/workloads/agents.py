@@ -39,8 +39,9 @@ TAKER_SLIPPAGE_BPS: Final = 50
 GAMBLER_SUBACCOUNT: Final = 1
 """Gamblers put at stake what is in here, and not all that they have."""
 STAKE_QUOTES: Final = 500
-GAMBLER_LEVERAGE: Final = 17
-"""Of at most 20 (5 % initial margin): fees and the distance to the mark take the rest."""
+GAMBLER_LEVERAGE: Final = 18
+"""Of at most 20 (5 % initial margin): fees and the distance to the mark take the rest. What is left when a price
+gaps by ``price_paths.GAP_BPS`` the wrong way is below maintenance."""
 HEDGE_TRANSFER_QUOTES: Final = 25
 TRANSFER_DEADLINE_BLOCKS: Final = 2_000
 """Beacon blocks after signing: five minutes at full pace, within the protocol's bounds."""
@@ -184,10 +185,12 @@ class Hedger:
 
 @dataclass(slots=True)
 class Gambler:
-    """Puts a stake into a subaccount, bets it with all the leverage there is, and again when it is lost."""
+    """Puts a stake into a subaccount, bets it with all the leverage there is, and again. Always on one side: bets
+    that cancel out would have no leverage."""
 
     account: bytes
     markets: tuple[MarketTerms, ...]
+    side: Side
     turn: int = 0
 
     def decide(self, dice: random.Random, prices: Prices, size: int) -> Batch:
@@ -197,11 +200,11 @@ class Gambler:
             amount = STAKE_QUOTES * QUOTE
             stake = SubaccountTransfer(subaccount=GAMBLER_SUBACCOUNT, asset=SETTLEMENT_ASSET, amount=amount)
             return Batch(shard, (stake,))
-        terms = dice.choice(self.markets)
-        side = Side.BUY if dice.random() < 0.5 else Side.SELL
-        bound = _compute_bound(prices(terms), side)
+        # A limit order, so that what the book cannot fill at once rests above it and is filled soon.
+        terms = self.markets[0]
+        bound = _compute_bound(prices(terms), self.side)
         lots = terms.compute_lots(STAKE_QUOTES * GAMBLER_LEVERAGE, bound)
-        return Batch(shard, (_place(terms, side, OrderKind.MARKET, bound, lots),), GAMBLER_SUBACCOUNT)
+        return Batch(shard, (_place(terms, self.side, OrderKind.LIMIT, bound, lots),), GAMBLER_SUBACCOUNT)
 
 
 def _draw_lots(dice: random.Random, terms: MarketTerms, ticks: int) -> int:

@@ -14,10 +14,9 @@ from typing import Any, Final
 
 from primitives.errors import LocalError
 from shards.genesis import QUOTE
+from shards.transactions import Side
 from testnet.directory import Network
 from testnet.workloads.agents import (
-    GAMBLER_SUBACCOUNT,
-    STAKE_QUOTES,
     Agent,
     ClientIds,
     Gambler,
@@ -94,8 +93,6 @@ class AgentWorkload:
                 match agent:
                     case Hedger(away=away):
                         needs.append(FundingNeed(away[0].shard, agent.account, HEDGER_CASH))
-                    case Gambler():
-                        needs.append(FundingNeed(shard, agent.account, STAKE_QUOTES * QUOTE, GAMBLER_SUBACCOUNT))
                     case _:
                         pass
         return needs
@@ -142,7 +139,7 @@ class AgentWorkload:
                 case "hedger":
                     agents.append(Hedger(account, markets, self._markets[others[index % len(others)]]))
                 case "gambler":
-                    agents.append(Gambler(account, markets))
+                    agents.append(Gambler(account, markets, Side.BUY if index % 2 else Side.SELL))
                 case _:
                     agents.append(Taker(account, markets))
         return agents

@@ -14,8 +14,8 @@ STEP_BPS: Final = 2.0
 """Standard deviation of a step: about 30 bps a minute."""
 GAP_CHANCE: Final = 0.01
 """Of each step: one gap in 25 s on average."""
-GAP_BPS: Final = 300
-"""More than the distance between initial and maintenance margin (250 bps)."""
+GAP_BPS: Final = 450
+"""What a leverage of 15 does not survive: 667 bps of equity, of which 250 are maintenance margin."""
 PULL: Final = 0.02
 """Share of the distance to the start that each step takes back, so that prices stay within the venue's bounds."""
 
