@@ -184,4 +184,4 @@ def read_last_words(home: Path) -> str:
             lines = file.read().decode(errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    return lines[-1].strip() if lines else "it said nothing"
+    return lines[-1].strip().removeprefix("error: ") if lines else "it said nothing"

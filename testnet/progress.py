@@ -7,7 +7,6 @@ which go to standard output.
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 from typing import Final, Protocol, Self, TextIO
 
 from node.clock import monotonic_ms
@@ -53,9 +52,7 @@ class TerminalProgress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.clear()
 
     def show(self, text: str, done: int | None = None, total: int | None = None) -> None:
