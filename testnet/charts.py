@@ -62,12 +62,12 @@ class _Scale:
 
 def draw_chart(title: str, unit: str, lines: Sequence[Line], spans: Sequence[Span] = ()) -> str:
     """A figure of all lines over time, from zero; a sentence where there is nothing to plot."""
-    drawn = [Line(line.label, thin_points(line.points)) for line in lines if line.points]
-    if not drawn:
+    drawn = [Line(line.label, thin_points(line.points)) for line in lines]
+    if not any(line.points for line in drawn):
         return f"<figure><figcaption>{escape(title)}</figcaption><p>nothing was recorded</p></figure>"
     xs = [x for line in drawn for x, _ in line.points] + [edge for span in spans for edge in (span.start, span.end)]
     x_scale = _Scale(min(0.0, *xs), max(*xs, min(xs) + 1.0), LEFT, WIDTH - LEFT - RIGHT)
-    top = _round_up(max(max(y for _, y in line.points) for line in drawn))
+    top = _round_up(max(y for line in drawn for _, y in line.points))
     y_scale = _Scale(0.0, top, HEIGHT - BOTTOM, -(HEIGHT - TOP - BOTTOM))
     parts = [
         *(_draw_span(span, x_scale) for span in spans),

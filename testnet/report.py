@@ -136,7 +136,7 @@ def render_page(table: Mapping[str, Any]) -> str:
         *(_render_load(load) for load in table["loads"]),
         "<h2>Over time</h2><p class=legend>Shaded: <b class=kill>killed</b>, <b class=partition>partitioned</b>, "
         "<b class=pause>paused</b>, <b class=load>under load</b>.</p>",
-        *_draw_samples(table["samples"], spans),
+        *_draw_samples(table["samples"], table["members"], spans),
         *(_draw_load(load, spans) for load in table["loads"]),
         "<h2>What was done</h2>",
         _render_events(table["events"]),
@@ -170,7 +170,7 @@ def _render_load(load: Mapping[str, Any]) -> str:
     return f"<h2>{escape(heading)}</h2>" + _render_table(("", ""), rows)
 
 
-def _draw_samples(samples: Mapping[str, Any], spans: Sequence[Span]) -> list[str]:
+def _draw_samples(samples: Mapping[str, Any], members: Sequence[str], spans: Sequence[Span]) -> list[str]:
     charts = (
         ("Certified height", "blocks", "height"),
         ("Certified transactions, as each member counts them", "per second", "transactions_per_s"),
@@ -179,7 +179,7 @@ def _draw_samples(samples: Mapping[str, Any], spans: Sequence[Span]) -> list[str
         ("Unique memory of each process", "MB", "uss_mb"),
     )
     return [
-        draw_chart(title, unit, [Line(member, points) for member, points in samples[name].items()], spans)
+        draw_chart(title, unit, [Line(member, samples[name].get(member, ())) for member in members], spans)
         for title, unit, name in charts
     ]
 
