@@ -99,6 +99,7 @@ class PeerSettings:
     """Links to other members."""
 
     host: str = setting("127.0.0.1", "Address to listen on for peers.")
+    advertise: str = setting("", "IP address that other members are told; default: host.")
     port: int = setting(0, "Port for peers; 0 lets the system choose.", maximum=MAX_PORT)
     seeds: tuple[str, ...] = setting((), "Multiaddrs (with peer ids) of one or two members to ask for the others.")
 
@@ -109,8 +110,6 @@ class RpcSettings:
 
     host: str = setting("127.0.0.1", "Address to listen on for clients.")
     port: int = setting(0, "Port for clients; 0 lets the system choose.", maximum=MAX_PORT)
-    connections: int = setting(256, "Open client connections; more are refused.", minimum=1)
-    request_bytes: int = setting(1 << 20, "Largest request body.", minimum=1_024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +127,6 @@ class LimitSettings:
 
     mempool_bytes: int = setting(64 << 20, "Transactions waiting for a batch.", minimum=1 << 16)
     mempool_transactions: int = setting(100_000, "The same, counted.", minimum=1)
-    peer_batch_bytes: int = setting(16 << 20, "Batches held for one peer before they are ordered.", minimum=1 << 16)
-    peer_queue_bytes: int = setting(
-        16 << 20, "Queue towards one peer; a slow peer loses its own messages.", minimum=1 << 16
-    )
-    peer_connections: int = setting(256, "Inbound peer connections.", minimum=1)
 
 
 @dataclass(frozen=True, slots=True)

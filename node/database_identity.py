@@ -28,10 +28,10 @@ class DatabaseKind(StrEnum):
 
 
 REMEDIES: Final = {
-    DatabaseKind.CHAIN: "delete this directory and initialise it again; the node then catches up from its peers",
+    DatabaseKind.CHAIN: "run: rialto node rebuild; it sets this directory aside, and the node then catches up from its peers",
     DatabaseKind.VOTES: (
-        "what this member signed is no longer known, so it must return as an amnesiac with a new vote log, "
-        "or under a new key"
+        "what this member signed is no longer known, and without that it must not vote in this network again; "
+        "see 'A lost vote log' in docs/operators.md"
     ),
 }
 """What an operator does about a damaged database."""

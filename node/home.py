@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from node.chain import list_recent_ranges
+from node.clock import wall_ms
 from node.config import NodeConfig, read_config, write_config
 from node.database_identity import DatabaseIdentity, DatabaseKind
 from node.durable_files import create_directory
@@ -65,6 +66,26 @@ def initialise_home(config: NodeConfig, genesis: Genesis, seed: bytes, passphras
     PlyvelChainStore.initialise(config.chain_path, _identity(config, chain, seed, DatabaseKind.CHAIN))
     PlyvelVoteLog.initialise(config.vote_log_path, _identity(config, chain, seed, DatabaseKind.VOTES))
     write_config(config)
+
+
+def rebuild_chain(home: Path, environment: Mapping[str, str], prompt: Callable[[str], str] | None) -> Path | None:
+    """Put an empty chain store in place of a damaged or lost one, which is set aside; where to, is returned.
+
+    The vote log stays as it is, so the member goes on from what it signed. Raises ``LocalError``, also while the
+    node runs.
+    """
+    config = read_config(home, environment)
+    genesis = read_genesis(config.genesis_path)
+    seed = load_seed(config.key_path, read_passphrase(config.key_path, environment, prompt))
+    _check_membership(config, genesis, seed)
+    chain = compute_chain_id(genesis)
+    PlyvelVoteLog(config.vote_log_path, _identity(config, chain, seed, DatabaseKind.VOTES)).close()
+    aside: Path | None = None
+    if config.chain_path.exists():
+        aside = config.chain_path.with_name(f"{config.chain_path.name}.{wall_ms()}")
+        config.chain_path.rename(aside)
+    PlyvelChainStore.initialise(config.chain_path, _identity(config, chain, seed, DatabaseKind.CHAIN))
+    return aside
 
 
 def open_home(home: Path, environment: Mapping[str, str], prompt: Callable[[str], str] | None) -> OpenHome:

@@ -7,6 +7,7 @@ once (``admission``), and each of those ends within the handshake timeout, as a 
 from __future__ import annotations
 
 import errno
+import errno
 import ipaddress
 import socket
 from collections import Counter
@@ -40,8 +41,14 @@ async def listen(config: TransportConfig) -> trio.socket.SocketType:
         listener.listen(LISTEN_BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
-        raise LocalError(f"cannot listen on {place}: {error}") from None
+        raise LocalError(f"cannot listen for peers on {place}: {_explain(error)}") from None
     return listener
+
+
+def _explain(error: OSError | OverflowError) -> str:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return "the port is in use, perhaps by another node; choose another or 0"
+    return str(error)
 
 
 class LinkListener:

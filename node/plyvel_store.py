@@ -368,15 +368,12 @@ def _initialise(path: Path, identity: DatabaseIdentity) -> None:
 
 
 def _open(path: Path, identity: DatabaseIdentity) -> Any:
+    remedy = REMEDIES[identity.kind]
     if not path.is_dir() or not any(path.iterdir()):
-        raise LocalError(f"{path}: there is no database: initialise the node's home first")
+        raise LocalError(f"{path}: there is no database (a new home gets one from rialto node init): {remedy}")
     if path in _open_directories:
         raise LocalError(f"{path}: is open in this process already")
-    remedy = REMEDIES[identity.kind]
-    try:
-        _check_closed_logs(path)
-    except LocalError as error:
-        raise LocalError(f"{error}: {remedy}") from None
+    _check_closed_logs(path, remedy)
     try:
         database = plyvel.DB(str(path), create_if_missing=False, paranoid_checks=True, **_OPTIONS[identity.kind])
     except (plyvel.Error, OSError) as error:
@@ -385,7 +382,7 @@ def _open(path: Path, identity: DatabaseIdentity) -> Any:
     return database
 
 
-def _check_closed_logs(path: Path) -> None:
+def _check_closed_logs(path: Path, remedy: str) -> None:
     """Look at the logs under LevelDB's own lock, so that a running node is never mistaken for a damaged one."""
     try:
         descriptor = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT, 0o600)
@@ -394,6 +391,8 @@ def _check_closed_logs(path: Path) -> None:
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         check_logs(path)
+    except LocalError as error:
+        raise LocalError(f"{error}: {remedy}") from None
     except OSError:
         raise LocalError(f"{path}: another process uses it: stop that first") from None
     finally:

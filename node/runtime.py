@@ -161,6 +161,7 @@ def _build_edges(opened: OpenHome, validator: Validator, listener: RpcListener) 
             index=validator.member.index,
             listen_host=config.p2p.host,
             listen_port=config.p2p.port,
+            advertise_host=config.p2p.advertise,
             address_sequence=wall_ms(),
         ),
         opened.seed,

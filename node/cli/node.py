@@ -1,4 +1,4 @@
-"""``rialto node init|start|status``: one validator, as an operator runs it.
+"""``rialto node init|start|rebuild|status``: one validator, as an operator runs it.
 
 What does not live here: what a home holds (``node.home``), what runs (``node.runtime``), which is imported only by
 the command that needs it, so that the others answer at once.
@@ -30,6 +30,7 @@ def init(
     genesis: Annotated[Path, typer.Option(help="The network's genesis file.", show_default=False)],
     key: Annotated[Path, typer.Option(help="This validator's key file (rialto keys new).", show_default=False)],
     name: Annotated[str, typer.Option(help="What logs call this node; default: its member name.")] = "",
+    p2p_host: Annotated[str, typer.Option(help="Address to listen on for peers.")] = "127.0.0.1",
     p2p_port: Annotated[int, typer.Option(help="Port for peers; 0 lets the system choose.")] = 0,
     rpc_port: Annotated[int, typer.Option(help="Port for clients; 0 lets the system choose.")] = 0,
     seed: Annotated[list[str] | None, typer.Option(help="Multiaddr of a member to ask for the others.")] = None,
@@ -48,7 +49,7 @@ def init(
     config = NodeConfig(
         home=home.absolute(),
         node=NodeSettings(name=name or format_member(shard, index), shard=shard, index=index),
-        p2p=PeerSettings(port=p2p_port, seeds=tuple(seed or ())),
+        p2p=PeerSettings(host=p2p_host, port=p2p_port, seeds=tuple(seed or ())),
         rpc=replace(RpcSettings(), port=rpc_port),
     )
     initialise_home(config, loaded, secret, passphrase)
@@ -65,6 +66,16 @@ def start(
 
     environment = {**os.environ, "RIALTO_CHECKS_PARANOID": "true"} if paranoid else os.environ
     start_node(home.absolute(), environment, _prompt())
+
+
+@node_app.command()
+def rebuild(home: Home) -> None:
+    """Replace a damaged or lost chain store by an empty one; the blocks come again from the peers."""
+    from node.home import rebuild_chain
+
+    aside = rebuild_chain(home.absolute(), os.environ, _prompt())
+    kept = "" if aside is None else f"; the old one is kept as {aside.name}"
+    typer.echo(f"{home}: has an empty chain store{kept}; start the node, and it catches up")
 
 
 @node_app.command()

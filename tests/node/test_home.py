@@ -1,0 +1,76 @@
+"""What a home accepts and refuses, and how a chain store is rebuilt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from node.config import NodeConfig, NodeSettings
+from node.genesis import BeaconGenesis, Genesis, ShardGenesis
+from node.home import find_membership, initialise_home, open_home, rebuild_chain
+from primitives.errors import LocalError
+from primitives.signing import Ed25519Signer, derive_seed
+
+BEACON_SEED = derive_seed(b"home tests", "beacon")
+SHARD_SEED = derive_seed(b"home tests", "shard")
+GENESIS = Genesis(
+    network="home",
+    devnet=True,
+    created_ms=1,
+    salt=bytes(16),
+    beacon=BeaconGenesis((Ed25519Signer(BEACON_SEED).public_key,)),
+    shards=(ShardGenesis(0, (Ed25519Signer(SHARD_SEED).public_key,)),),
+)
+
+
+def make_home(path: Path) -> NodeConfig:
+    config = NodeConfig(path, NodeSettings("s0v0", 0, 0))
+    initialise_home(config, GENESIS, SHARD_SEED, None)
+    return config
+
+
+def test_a_new_home_opens_and_a_second_opener_is_told_why_not(tmp_path: Path) -> None:
+    make_home(tmp_path / "home")
+    opened = open_home(tmp_path / "home", {}, None)
+    try:
+        assert opened.genesis == GENESIS
+        with pytest.raises(LocalError, match="open in this process already"):
+            open_home(tmp_path / "home", {}, None)
+    finally:
+        opened.close()
+
+
+def test_a_home_is_never_made_over_another(tmp_path: Path) -> None:
+    config = make_home(tmp_path / "home")
+    with pytest.raises(LocalError, match="never overwritten"):
+        initialise_home(config, GENESIS, SHARD_SEED, None)
+
+
+def test_a_key_is_found_in_the_genesis_or_refused(tmp_path: Path) -> None:
+    assert find_membership(GENESIS, SHARD_SEED) == (0, 0)
+    stranger = derive_seed(b"home tests", "stranger")
+    with pytest.raises(LocalError, match="has no member with this key"):
+        find_membership(GENESIS, stranger)
+    with pytest.raises(LocalError, match="is not the one that the genesis names"):
+        initialise_home(NodeConfig(tmp_path / "home", NodeSettings("s0v0", 0, 0)), GENESIS, stranger, None)
+
+
+def test_a_rebuilt_chain_store_is_empty_and_the_old_one_kept(tmp_path: Path) -> None:
+    config = make_home(tmp_path / "home")
+    (config.chain_path / "CURRENT").unlink()
+    with pytest.raises(LocalError, match="rialto node rebuild"):
+        open_home(config.home, {}, None)
+    aside = rebuild_chain(config.home, {}, None)
+    assert aside is not None
+    assert aside.is_dir()
+    open_home(config.home, {}, None).close()
+
+
+def test_a_home_with_a_changed_genesis_is_refused(tmp_path: Path) -> None:
+    config = make_home(tmp_path / "home")
+    text = config.genesis_path.read_text()
+    config.genesis_path.unlink()
+    config.genesis_path.write_text(text.replace('"created_ms": 1', '"created_ms": 2'))
+    with pytest.raises(LocalError, match="belongs to chain"):
+        open_home(config.home, {}, None)
