@@ -7,7 +7,6 @@ once (``admission``), and each of those ends within the handshake timeout, as a 
 from __future__ import annotations
 
 import errno
-import errno
 import ipaddress
 import socket
 from collections import Counter

@@ -27,7 +27,7 @@ _head = msgspec.msgpack.Decoder(_ReceiptHead)
 
 
 def describe_receipt(encoded: bytes) -> dict[str, Any]:
-    """The JSON form of a shard's receipt, as ``docs/api.md`` shows it; what failed has a sentence beside its code."""
+    """The JSON form of a shard's receipt, as in ``docs/api.md``; what failed has a sentence beside its code."""
     described: dict[str, Any] = describe(decode_receipt(encoded))
     code = ResultCode[described["code"]]
     return described if code is ResultCode.OK else described | {"message": EXPLANATIONS[code]}

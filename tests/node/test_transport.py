@@ -68,7 +68,7 @@ async def test_a_port_that_is_taken_is_a_local_error() -> None:
     async with open_network() as network:
         first = await network.start(0)
         second = Node(1, MEMBERS[:2], listen_port=first.port)
-        with pytest.raises(LocalError, match=f"cannot listen on 127.0.0.1 port {first.port}"):
+        with pytest.raises(LocalError, match=f"cannot listen for peers on 127.0.0.1 port {first.port}"):
             await second.transport.run()
 
 
