@@ -28,7 +28,7 @@ class DatabaseKind(StrEnum):
 
 
 REMEDIES: Final = {
-    DatabaseKind.CHAIN: "run: rialto node rebuild (it sets this aside, and the node then catches up from its peers)",
+    DatabaseKind.CHAIN: "run: rialto node rebuild (this is set aside, and the node catches up from its peers)",
     DatabaseKind.VOTES: (
         "what this member signed is no longer known, and without that it must not vote in this network again; "
         "see 'A lost vote log' in docs/operators.md"

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from node.cli.network_file import find_target
 from node.cli.options import JsonOption, NameOption, NodeOption, ShardOption
-from node.cli.output import make_table, print_json, print_table
+from node.cli.output import make_table, open_console, print_json, print_table
 from node.cli.session import Session, connect
 from primitives.errors import RemoteError
 from shards.amounts import format_units
@@ -68,7 +68,7 @@ def show_book(
     if as_json:
         print_json(book)
     else:
-        Console().print(_draw(market, book["bids"], book["asks"], depth))
+        open_console().print(_draw(market, book["bids"], book["asks"], depth))
 
 
 @market_app.command("watch")

@@ -6,10 +6,18 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+
+PLAIN_COLUMNS: Final = 160
+"""Where standard output is no terminal, so has no width: enough for every table, or its cells would be cut."""
+
+
+def open_console() -> Console:
+    """Standard output as wide as the terminal, or as a table needs."""
+    return Console(width=None if sys.stdout.isatty() else PLAIN_COLUMNS)
 
 
 def print_json(body: Mapping[str, Any]) -> None:
@@ -20,7 +28,7 @@ def print_json(body: Mapping[str, Any]) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table on standard output; a sentence where there are no rows."""
-    console = Console()
+    console = open_console()
     if rows:
         console.print(make_table(title, columns, rows))
     else:
