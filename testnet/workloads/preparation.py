@@ -100,12 +100,13 @@ def plan_mints(needs: Sequence[FundingNeed], states: AccountStates, faucet: byte
     ]
 
 
-def plan_clearing(needs: Sequence[FundingNeed], states: AccountStates) -> list[PlannedTransaction]:
-    """One cancel-all for each subaccount that has open orders."""
+def plan_clearing(states: AccountStates) -> list[PlannedTransaction]:
+    """One cancel-all for each subaccount of the load's accounts that has open orders, whoever left them there."""
     return [
-        PlannedTransaction(None, need.shard, need.account, (CancelAll(),), need.subaccount)
-        for need in needs
-        if _has_orders(states.views.get((need.shard, need.account)), need.subaccount)
+        PlannedTransaction(None, shard, account, (CancelAll(),), entry["index"])
+        for (shard, account), view in sorted(states.views.items())
+        for entry in view.get("subaccounts", ())
+        if _has_orders(entry)
     ]
 
 
@@ -120,15 +121,9 @@ async def wait_settled(
         await trio.sleep(0.02)
 
 
-def _has_orders(view: Mapping[str, Any] | None, subaccount: int) -> bool:
+def _has_orders(subaccount: Mapping[str, Any]) -> bool:
     """True also where the view does not say how many there are: a cancel-all too many does no harm."""
-    if view is None:
-        return False
-    for entry in view.get("subaccounts", ()):
-        if entry.get("index") == subaccount:
-            positions = entry.get("positions", ())
-            return any(position.get("orders", True) for position in positions)
-    return False
+    return any(position.get("orders", True) for position in subaccount.get("positions", ()))
 
 
 def _read_integer(view: Mapping[str, Any], *names: str) -> int:

@@ -166,7 +166,7 @@ class LoadSession:
         for shard in network.shards:
             nursery.start_soon(self._build_feed(shard).run)
         self._progress.show("funding accounts")
-        for plan in (*plan_mints(needs, states, faucet), *plan_clearing(needs, states)):
+        for plan in (*plan_mints(needs, states, faucet), *plan_clearing(states)):
             self._send_preparation(plan)
         what = "funding the accounts and the first oracle prices"
         await wait_settled(self._is_prepared, self._surroundings.now, PREPARE_TIMEOUT_S, what)

@@ -16,6 +16,7 @@ from testnet.progress import SilentProgress
 from testnet.workloads.generator import Pace, run_workload
 from testnet.workloads.options import LoadResult
 from testnet.workloads.plan import FundingNeed, Lane, PlannedTransaction
+from testnet.workloads.preparation import AccountStates, plan_clearing
 from testnet.workloads.session import Surroundings
 from tests.testnet.workloads.fake_shards import FakeNetwork, read_nonce
 
@@ -263,3 +264,15 @@ async def test_a_network_that_is_down_is_one_clear_line(network: Network, autoju
     assert "is the network up" in str(
         caught.value.exceptions if isinstance(caught.value, ExceptionGroup) else caught.value
     )
+
+
+def test_orders_that_an_earlier_load_left_are_cancelled_first(network: Network) -> None:
+    """In every subaccount of the load's accounts, also one that this load does not use."""
+    states = AccountStates({}, SilentProgress())
+    account = network.accounts_of(0)[0].address
+    resting = {"positions": [{"orders": [{"client_id": 1}]}]}
+    states.views[0, account] = {
+        "subaccounts": [{"index": 0, "positions": [{"orders": []}]}, {"index": 1, **resting}, {"index": 2}]
+    }
+    (plan,) = plan_clearing(states)
+    assert (plan.shard, plan.account, plan.subaccount, plan.actions) == (0, account, 1, (CancelAll(),))
