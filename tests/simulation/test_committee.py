@@ -1,0 +1,44 @@
+"""One committee under faults: safety throughout, liveness after healing, for many seeds."""
+
+from __future__ import annotations
+
+import pytest
+
+from testnet.simulator.networks import Kind, Shape
+from testnet.simulator.simulation import draw_plan, simulate
+from testnet.simulator.swarm import Fault
+from tests.simulation.runs import SAFETY_US, TOY, require_ok, run_seed
+
+SEEDS = range(200, 222)
+LARGER = [Shape(Kind.TOY, members=7), Shape(Kind.TOY, members=5), Shape(Kind.TOY, rotation_slots=3, window_slots=4)]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_four_members_agree_and_go_on_after_healing(seed: int) -> None:
+    outcome = run_seed(seed, TOY)
+    require_ok(outcome)
+    assert outcome.certified[0] > 0
+
+
+@pytest.mark.parametrize("shape", LARGER, ids=["seven", "five", "rotating"])
+@pytest.mark.parametrize("seed", [300, 301])
+def test_other_committees_agree_and_go_on_after_healing(seed: int, shape: Shape) -> None:
+    require_ok(run_seed(seed, shape))
+
+
+@pytest.mark.parametrize("seed", [400, 401])
+def test_a_shard_with_the_real_venue_agrees_with_its_invariants_checked_in_every_block(seed: int) -> None:
+    outcome = run_seed(seed, Shape(Kind.VENUE, paranoid=True))
+    require_ok(outcome)
+    assert outcome.answered > 20
+
+
+def test_real_signatures_decide_as_simulated_ones() -> None:
+    plan = draw_plan(99, TOY, SAFETY_US // 2)
+    assert plan.has_real_signatures
+    require_ok(simulate(plan))
+
+
+def test_the_swarm_strikes_with_every_fault_over_the_seeds() -> None:
+    drawn = {fault for seed in SEEDS for fault in draw_plan(seed, TOY).swarm.faults}
+    assert drawn == set(Fault)
