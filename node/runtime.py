@@ -154,16 +154,7 @@ def _build_edges(opened: OpenHome, validator: Validator, listener: RpcListener) 
         sync_in_thread=opened.probe.p99_us > SLOW_SYNC_US,
     )
     transport = Transport(
-        TransportConfig(
-            chain=opened.chain,
-            incarnation=validator.committee.incarnation,
-            shard=config.node.shard,
-            index=validator.member.index,
-            listen_host=config.p2p.host,
-            listen_port=config.p2p.port,
-            advertise_host=config.p2p.advertise,
-            address_sequence=wall_ms(),
-        ),
+        _build_transport_config(opened, validator),
         opened.seed,
         validator.peers,
         validator.peers,
@@ -178,17 +169,34 @@ def _build_edges(opened: OpenHome, validator: Validator, listener: RpcListener) 
         transport.set_address(*seed)
     service = ReplicaService(opened, validator, pump, transport)
     application = RpcApplication(service, metrics.registry)
-    for component, read in (
-        ("replica", validator.replica.statistics),
-        ("pump", pump.statistics),
-        ("transport", transport.statistics),
-        ("votes", opened.vote_log.statistics),
-        ("chain", opened.store.statistics),
-    ):
-        metrics.add_source(component, read)
+    _add_sources(metrics, opened, validator, pump, transport)
     return Edges(
         opened, validator, faults, transport, pump, RpcServer(application, listener), trio.Event(), trio.Event()
     )
+
+
+def _build_transport_config(opened: OpenHome, validator: Validator) -> TransportConfig:
+    p2p = opened.config.p2p
+    return TransportConfig(
+        chain=opened.chain,
+        incarnation=validator.committee.incarnation,
+        shard=validator.committee.shard,
+        index=validator.member.index,
+        listen_host=p2p.host,
+        listen_port=p2p.port,
+        advertise_host=p2p.advertise,
+        address_sequence=wall_ms(),
+    )
+
+
+def _add_sources(
+    metrics: Metrics, opened: OpenHome, validator: Validator, pump: Pump, transport: Transport
+) -> None:
+    metrics.add_source("replica", validator.replica.statistics)
+    metrics.add_source("pump", pump.statistics)
+    metrics.add_source("transport", transport.statistics)
+    metrics.add_source("votes", opened.vote_log.statistics)
+    metrics.add_source("chain", opened.store.statistics)
 
 
 async def _serve_api(edges: Edges, *, task_status: TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
