@@ -117,5 +117,8 @@ def _check_side(side: BookSide, expected: dict[int, list[tuple[int, int]]], wher
     for rank, entries in expected.items():
         level = side.levels[rank]
         entries.sort()
-        assert list(level.queue) == [seq for seq, _ in entries], f"queue at {rank} of {where}"
+        assert level.list_seqs() == [seq for seq, _ in entries], f"queue at {rank} of {where}"
+        assert len(level.queue) == len(entries) and level.seqs == sorted(set(level.seqs)), (
+            f"seqs at {rank} of {where}"
+        )
         assert level.lots == sum(lots for _, lots in entries), f"lots at {rank} of {where}"

@@ -2,9 +2,9 @@
 
 Theory of operation. Every mutator of the hot state appends a note before it acts: a function and the arguments
 with which calling it restores what was there. ``rollback`` calls them newest first, so the earliest value of each
-thing wins. An order that comes back is appended at the wrong end of its level and position; both are rebuilt in
-seq order afterwards. Locks towards other shards have a journal of their own in the transfer machine, and what
-subscribers would have been told is cut.
+thing wins. An order that comes back finds its place in its level by its seq; in its position it is appended at
+the wrong end, so the position's orders are put back into seq order afterwards. Locks towards other shards have a
+journal of their own in the transfer machine, and what subscribers would have been told is cut.
 
 Action fees and nonces are charged outside and cleared from the notes. What a rollback leaves behind is derived or
 harmless: dirty marks, an empty position (dropped at the flush), used-up matching work.

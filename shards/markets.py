@@ -14,7 +14,6 @@ from shards.genesis import MarketParameters
 from shards.journal import Note
 from shards.notices import Notice
 from shards.order_book import BookSide
-from shards.orders import Order
 from shards.positions import Position
 
 
@@ -93,7 +92,7 @@ class Market:
         self.dirty_positions = dirty_positions
         self.notes = notes
         self.notices = notices
-        self.returned: list[tuple[Position, Order]] = []
+        self.returned: list[Position] = []
         self.bids = BookSide()
         self.asks = BookSide()
         self.next_seq = 1

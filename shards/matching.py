@@ -10,7 +10,6 @@ the same level; so the loop looks every maker up again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
 from typing import Final
 
 from primitives.quantities import PPM
@@ -61,10 +60,9 @@ def match_incoming(scope: Scope, incoming: Incoming) -> CancelReason | None:
     opposite = incoming.opposite
     while incoming.open and opposite.ranks and opposite.ranks[-1] >= incoming.rank:
         rank = opposite.ranks[-1]
-        queue = opposite.levels[rank].queue
-        for seq in list(islice(queue, _CHUNK)):
-            maker = queue.get(seq)
-            if maker is None:
+        level = opposite.levels[rank]
+        for seq, maker in level.peek(_CHUNK):
+            if seq not in level.queue:
                 continue
             if not scope.take_visit():
                 return CancelReason.WORK_BOUND

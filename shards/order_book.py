@@ -6,7 +6,8 @@ to the position that holds the order, so a cancel is one deletion and the maker 
 Both sides keep their prices as *ranks*, bids as the price and asks as its negative: in ascending lists the
 best level is last on either side, and an incoming order crosses while the best rank is at least its own.
 
-The public mutators note in the journal how to undo them (``shards.journal``).
+The public mutators note in the journal how to undo them (``shards.journal``). What undoing the removal of one order
+costs does not grow with how many others rest at its price: a failed action must not cost more than it paid for.
 """
 
 from __future__ import annotations
@@ -14,19 +15,58 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from operator import itemgetter
+from typing import Final
 
 from shards.orders import REDUCE_ONLY, SELL, Order
 from shards.positions import Position, touch_position
 
+_DEAD_SEQS_TOLERATED: Final = 64
+"""Seqs of orders that left, on top of as many as rest, before a level's list is written anew."""
+
 
 class Level:
-    """The orders at one price: seq → position, in seq order, and their open lots."""
+    """The orders at one price and their open lots. ``queue`` maps seq to position, in no order that matters;
+    ``seqs`` ascend and say who comes first. What leaves stays among ``seqs`` until somebody passes it or half of
+    them are gone, so a removal costs one deletion, and its undoing one search."""
 
-    __slots__ = ("lots", "queue")
+    __slots__ = ("lots", "queue", "seqs")
 
     def __init__(self) -> None:
         self.queue: dict[int, Position] = {}
+        self.seqs: list[int] = []
         self.lots = 0
+
+    def enter(self, seq: int, position: Position) -> None:
+        """Let an order in: a new one at the end, one that comes back where it stood."""
+        seqs = self.seqs
+        if not seqs or seq > seqs[-1]:
+            seqs.append(seq)
+        else:
+            place = bisect_left(seqs, seq)
+            if seqs[place] != seq:
+                seqs.insert(place, seq)
+        self.queue[seq] = position
+
+    def leave(self, seq: int) -> None:
+        """Let an order out."""
+        queue = self.queue
+        del queue[seq]
+        if len(self.seqs) > 2 * len(queue) + _DEAD_SEQS_TOLERATED:
+            self.seqs = [known for known in self.seqs if known in queue]
+
+    def peek(self, count: int) -> list[tuple[int, Position]]:
+        """(seq, position) of the first orders, at least one where there is any and at most ``count``."""
+        seqs, queue = self.seqs, self.queue
+        dead = 0
+        while dead < len(seqs) and seqs[dead] not in queue:
+            dead += 1
+        if dead:
+            del seqs[:dead]
+        return [(seq, queue[seq]) for seq in seqs[:count] if seq in queue]
+
+    def list_seqs(self) -> list[int]:
+        """The seqs of the orders that rest, first come first."""
+        return [seq for seq in self.seqs if seq in self.queue]
 
 
 class BookSide:
@@ -45,19 +85,19 @@ class BookSide:
             yield abs(rank), self.levels[rank]
 
     def attach(self, rank: int, seq: int, position: Position, lots: int) -> None:
-        """Put an order at the end of its level's queue."""
+        """Put an order into its level's queue, by its seq."""
         level = self.levels.get(rank)
         if level is None:
             level = self.levels[rank] = Level()
             insort(self.ranks, rank)
-        level.queue[seq] = position
+        level.enter(seq, position)
         level.lots += lots
         self.touched[rank] = None
 
     def detach(self, rank: int, seq: int, lots: int) -> None:
         """Take an order out; an emptied level goes."""
         level = self.levels[rank]
-        del level.queue[seq]
+        level.leave(seq)
         level.lots -= lots
         if not level.queue:
             del self.levels[rank]
@@ -146,7 +186,7 @@ def _leave(position: Position, order: Order) -> None:
 def _return(position: Position, order: Order) -> None:
     """Undo a removal; ``restore_priority`` must follow."""
     _enter(position, order)
-    position.market.returned.append((position, order))
+    position.market.returned.append(position)
 
 
 def _change_open(position: Position, order: Order, lots: int) -> None:
@@ -167,22 +207,11 @@ def _restore_total(order: Order, total: int) -> None:
     order.total = total
 
 
-def restore_priority(returned: list[tuple[Position, Order]]) -> None:
-    """Put the queues and positions that orders returned to back into seq order, each once.
+def restore_priority(returned: list[Position]) -> None:
+    """Put the orders of the positions to which some returned back into seq order, each once. A position has at
+    most 200; in the levels, where many may rest, those that returned are in their places already.
 
-    Without it a rollback would cost the orders their priority, and would split live replicas from those that
-    were restored from records.
+    Without it a rollback would split live replicas from those that were restored from records.
     """
-    positions: dict[int, Position] = {}
-    levels: dict[int, Level] = {}
-    for position, order in returned:
-        positions[id(position)] = position
-        sells = order.flags & SELL
-        side = position.market.asks if sells else position.market.bids
-        level = side.levels.get(-order.price if sells else order.price)
-        if level is not None:
-            levels[id(level)] = level
-    for position in positions.values():
+    for position in {id(position): position for position in returned}.values():
         position.orders = dict(sorted(position.orders.items(), key=itemgetter(0)))
-    for level in levels.values():
-        level.queue = dict(sorted(level.queue.items(), key=itemgetter(0)))

@@ -8,13 +8,16 @@ from shards.codes import ResultCode
 from shards.events import Cancelled, CancelReason, Filled, Placed
 from shards.expiries import SWEEP_PER_BLOCK
 from shards.genesis import QUOTE
+from shards.order_book import Level
 from shards.orders import MAX_ORDERS_PER_POSITION
+from shards.positions import open_position
 from shards.receipts import Receipt
 from shards.transactions import Cancel, CancelAll, OrderKind, SubaccountTransfer
 from tests.shards.toy_shard import (
     BUY,
     SELL,
     ToyShard,
+    address_of,
     amend,
     cancel,
     make_market,
@@ -285,3 +288,28 @@ def test_book_messages_are_numbered_without_gaps(shard: ToyShard) -> None:
     assert {price: lots for price, lots in levels["bids"].items() if lots} == dict(map(tuple, bids))
     assert {price: lots for price, lots in levels["asks"].items() if lots} == dict(map(tuple, asks))
     assert last == shard.market().book_sequence
+
+
+def test_undoing_a_removal_does_not_depend_on_how_many_orders_share_the_price(shard: ToyShard) -> None:
+    position = open_position(shard.venue.accounts[address_of("ann")].subaccount(0), shard.market())
+    level = Level()
+    for seq in range(1, 5_001):
+        level.enter(seq, position)
+    seqs = level.seqs
+    for seq in (1, 2, 3, 2_500, 5_000):
+        level.leave(seq)
+    assert [seq for seq, _ in level.peek(2)] == [4, 5]
+    for seq in (5_000, 2_500, 3, 2, 1):
+        level.enter(seq, position)
+    assert level.seqs is seqs, "written anew for a handful of orders"
+    assert level.list_seqs() == list(range(1, 5_001))
+
+
+def test_a_level_forgets_the_orders_that_left(shard: ToyShard) -> None:
+    position = open_position(shard.venue.accounts[address_of("ann")].subaccount(0), shard.market())
+    level = Level()
+    for seq in range(1, 10_000):
+        level.enter(seq, position)
+        if seq > 1:
+            level.leave(seq)
+    assert level.list_seqs() == [1] and len(level.seqs) < 200

@@ -36,7 +36,7 @@ def picture(venue: Venue, sender: Account) -> dict[Any, Any]:
                     )  # fmt: skip
     for market in venue.markets.values():
         for name, side in (("bids", market.bids), ("asks", market.asks)):
-            seen[name, market.id] = [(price, level.lots, list(level.queue)) for price, level in side.walk()]
+            seen[name, market.id] = [(price, level.lots, level.list_seqs()) for price, level in side.walk()]
     seen["indices"] = (sorted(venue.exposed), len(venue.expiries), venue.cash_total, len(venue.notices))
     return seen
 
