@@ -38,10 +38,18 @@ def apply_report(venue: Venue, reporter: bytes, report: OracleReport) -> ResultC
             return ResultCode.NOT_NEWER
         seen[market.id] = observation.observed_ms
     for observation in report.observations:
-        venue.markets[observation.market].reports[reporter] = Observed(
-            observation.ticks, observation.observed_ms, venue.height, venue.beacon_height
-        )
+        reports = venue.markets[observation.market].reports
+        venue.notes.append((_restore_report, reports, reporter, reports.get(reporter)))
+        reports[reporter] = Observed(observation.ticks, observation.observed_ms, venue.height, venue.beacon_height)
     return ResultCode.OK
+
+
+def _restore_report(reports: dict[bytes, Observed], reporter: bytes, previous: Observed | None) -> None:
+    """Undo one observation: an atomic batch of reports counts whole or not at all."""
+    if previous is None:
+        del reports[reporter]
+    else:
+        reports[reporter] = previous
 
 
 def list_fresh_prices(venue: Venue, market: Market, limits: FreshnessParameters) -> list[int]:
