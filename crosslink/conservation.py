@@ -159,11 +159,21 @@ def check_summary(
     return None
 
 
+def compute_mint_limit(shard_count: int) -> int:
+    """What one of ``shard_count`` shards may mint, or burn, in all, so that sums over the network stay in 63 bits:
+    a quarter of the range for all of them together. One shard may come to hold all of it."""
+    return MAX_INT // (4 * shard_count)
+
+
 def _fits_totals(summary: ShardSummary, shard_count: int) -> bool:
-    """Whether sums over this many such shards stay in 63 bits. A quarter is left for what is in flight, which
-    follows from the other three by I1."""
-    limit = MAX_INT // (4 * shard_count)
-    return all(max(record.minted, record.burned, abs(compute_held(record))) <= limit for record in summary.assets)
+    """Whether sums over this many such shards stay in 63 bits.
+
+    What a shard holds is bounded from below alone. Σ in flight = Σ (minted − burned − held) is then at most half of
+    the range, and it is not negative, because the flows let nobody take more than was locked; so Σ held is at most
+    Σ minted, wherever the money went.
+    """
+    limit = compute_mint_limit(shard_count)
+    return all(max(record.minted, record.burned, -compute_held(record)) <= limit for record in summary.assets)
 
 
 def _is_locally_conserved(summary: ShardSummary) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from crosslink.block import BlockInput, BlockResult, Readiness, TransactionReceipt
 from crosslink.channels import RECORD_PREFIX as CHANNEL_PREFIX
+from crosslink.conservation import compute_mint_limit
 from crosslink.executed_batches import RECORD_PREFIX as BATCH_PREFIX
 from crosslink.executed_batches import ExecutedBatches
 from crosslink.follower import BeaconFollower
@@ -39,7 +40,7 @@ from shards.subscriptions import describe_block
 from shards.transactions import SETTLEMENT_ASSET, SignedTransaction, decode_transaction, verify_transaction
 from shards.transfers import CollateralLedger
 from shards.transition import describe_transfer, run_closing_phases, run_transactions
-from shards.venue import Venue
+from shards.venue import MAX_HELD, Venue
 
 
 class ShardApplication:
@@ -64,6 +65,7 @@ class ShardApplication:
         self._protocol = protocol
         self._chain = chain
         self._peers = tuple(sorted(peers))
+        self._mint_limit = min(MAX_HELD, compute_mint_limit(len({*self._peers, parameters.shard})))
         self._follower = follower
         self._scheme = scheme
         self._paranoid = paranoid
@@ -186,7 +188,7 @@ class ShardApplication:
 
     def genesis_records(self) -> Iterable[tuple[bytes, bytes]]:
         """The state at height 0."""
-        return encode_genesis(build_genesis_venue(self._parameters))
+        return encode_genesis(build_genesis_venue(self._parameters, self._mint_limit))
 
     def load(self, records: Iterable[tuple[bytes, bytes]]) -> bytes:
         """Replace the state; the root is returned. Raises ``LocalError`` where ``records`` are no state."""
@@ -201,7 +203,7 @@ class ShardApplication:
                 batches.append(record)
             else:
                 own.append(record)
-        venue, cursor = load_venue(self._parameters, own)
+        venue, cursor = load_venue(self._parameters, own, self._mint_limit)
         machine = self._make_machine(venue)
         machine.load(channels)
         machine.restore_pending()

@@ -29,9 +29,12 @@ MAX_RECORD_BYTES: Final = 1 << 20
 """Far above the longest, a position with 200 orders."""
 
 
-def build_genesis_venue(parameters: ShardParameters) -> Venue:
-    """The venue at height 0: accounts, reporters, faucet and insurance as the genesis says."""
-    venue = Venue(parameters)
+def build_genesis_venue(parameters: ShardParameters, mint_limit: int = MAX_HELD) -> Venue:
+    """The venue at height 0: accounts, reporters, faucet and insurance as the genesis says.
+
+    Raises ``LocalError`` where the balances add up to more than ``mint_limit``.
+    """
+    venue = Venue(parameters, mint_limit)
     venue.insurance = venue.minted = parameters.insurance.funding
     for entry in parameters.accounts:
         account = venue.accounts[parse_address(entry.address)] = Account(
@@ -43,17 +46,19 @@ def build_genesis_venue(parameters: ShardParameters) -> Venue:
             venue.minted += cash
     for address in sorted(venue.permanent - venue.accounts.keys()):
         venue.accounts[address] = Account(address)
-    if venue.minted > MAX_HELD:
-        raise LocalError(f"accounts and insurance: the balances add up to more than {MAX_HELD} quantums")
+    if venue.minted > mint_limit:
+        raise LocalError(f"accounts and insurance: the balances add up to more than {mint_limit} quantums")
     return venue
 
 
-def load_venue(parameters: ShardParameters, records: Iterable[tuple[bytes, bytes]]) -> tuple[Venue, InboxCursor]:
+def load_venue(
+    parameters: ShardParameters, records: Iterable[tuple[bytes, bytes]], mint_limit: int = MAX_HELD
+) -> tuple[Venue, InboxCursor]:
     """The venue that wrote ``records`` (in any order), and the inbox cursor that it had reached.
 
     Raises ``LocalError`` where they are not a venue's.
     """
-    venue = Venue(parameters)
+    venue = Venue(parameters, mint_limit)
     cursor: InboxCursor | None = None
     positions: list[tuple[bytes, bytes]] = []
     try:

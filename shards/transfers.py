@@ -83,7 +83,7 @@ def apply_faucet_mint(scope: Scope, action: FaucetMint) -> ResultCode:
     if not can_receive(venue, action.recipient, action.subaccount, action.amount):
         return ResultCode.RECIPIENT_LIMIT
     minted = venue.minted + action.amount
-    if minted > MAX_HELD:
+    if minted > venue.mint_limit:
         return ResultCode.OVERFLOW
     save_buckets(venue)
     venue.minted = minted
@@ -110,8 +110,10 @@ def apply_cross_transfer(scope: Scope, machine: TransferMachine, action: CrossTr
     refusal = machine.validate_lock(request)
     if refusal is not None:
         return ResultCode[refusal]
-    event = machine.apply_lock(request)
     fee = venue.parameters.fees.lock
+    if venue.fees + fee > MAX_HELD:
+        return ResultCode.OVERFLOW
+    event = machine.apply_lock(request)
     save_buckets(venue)
     move_cash(venue, subaccount, -fee)
     venue.fees += fee
@@ -130,7 +132,7 @@ class CollateralLedger:
     def check_lock(self, owner: bytes, subaccount: int, asset: int, amount: int) -> str | None:
         """``None`` where amount and lock fee may leave the subaccount, else the name of a ``ResultCode``."""
         venue = self._venue
-        if compute_bad_debt(venue) > venue.insurance:
+        if venue.bad_debt > venue.insurance:
             return ResultCode.INSOLVENT.name
         fee = venue.parameters.fees.lock
         withdrawable = settle_and_compute_withdrawable(venue, venue.accounts[owner].subaccount(subaccount))

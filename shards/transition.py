@@ -27,6 +27,7 @@ from shards.mark import fix_block_values
 from shards.orders import POST_ONLY
 from shards.scope import Scope
 from shards.transactions import Amend, SignedTransaction, Stage
+from shards.transfers import compute_bad_debt
 from shards.venue import Venue, touch_account
 
 
@@ -44,6 +45,8 @@ def run_transactions(
         else:
             others.append(outcome)
     fix_block_values(venue)
+    # Counted once, because every lock asks; a transaction can only pay it back.
+    venue.bad_debt = compute_bad_debt(venue)
     for outcome in others:
         stages[classify(venue, outcome.transaction)].append(outcome)
     for stage in stages[:2]:

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from shards.audit import Auditor
 
 MAX_HELD = 2**61
-"""What may be minted in all, and what a credit may bring a subaccount to. A quarter of the range of quantities, so
-that refunds and realised results always fit on top, whatever the order in which they come."""
+"""What all shards together may mint, and what a credit may bring a subaccount to. A quarter of the range of
+quantities, so that refunds and realised results always fit on top, whatever the order in which they come."""
+MAX_TRADED = 2**62
+"""What a fill or a funding payment may bring cash, cost, a clearing account or their sum to, in magnitude. Half of
+the range of quantities: what must not fail outside a transaction (a refund, a release, the insurance fund) always
+fits on top, and so the inbox and the closing phases never meet an overflow."""
 MAX_VISITS_PER_BLOCK = 20_000
 """Makers that one block's transactions may visit: about 0.1 s of matching."""
 
@@ -37,6 +41,7 @@ class Venue:
     __slots__ = (
         "accounts",
         "auditor",
+        "bad_debt",
         "beacon_height",
         "burned",
         "cash_total",
@@ -55,6 +60,7 @@ class Venue:
         "insurance",
         "insurance_left",
         "markets",
+        "mint_limit",
         "minted",
         "notes",
         "notices",
@@ -65,8 +71,10 @@ class Venue:
         "visits_left",
     )
 
-    def __init__(self, parameters: ShardParameters) -> None:
+    def __init__(self, parameters: ShardParameters, mint_limit: int = MAX_HELD) -> None:
+        """``mint_limit`` is this shard's part of what may be minted."""
         self.parameters = parameters
+        self.mint_limit = mint_limit
         self.fee_tiers = tuple((tier.taker_ppm, tier.maker_ppm) for tier in parameters.fees.tiers)
         self.reporters = tuple(sorted(parse_address(text) for text in parameters.oracle.reporters))
         self.faucet = None if parameters.faucet is None else parse_address(parameters.faucet)
@@ -97,6 +105,8 @@ class Venue:
         self.epoch = 0
         self.visits_left = 0
         self.insurance_left = 0
+        # As of the start of the block's transactions (shards.transition) and what its liquidations added.
+        self.bad_debt = 0
 
     def begin_block(self, height: int, time_ms: int, beacon_height: int) -> None:
         """Set the block's clocks and fill up its allowances."""
@@ -176,6 +186,11 @@ def save_buckets(venue: Venue) -> None:
 
 def _restore_buckets(venue: Venue, fees: int, dust: int, minted: int) -> None:
     venue.fees, venue.dust, venue.minted = fees, dust, minted
+
+
+def compute_free_total(venue: Venue) -> int:
+    """What is in no clearing account: by I1, the clearing accounts hold the rest of what this shard holds."""
+    return venue.cash_total + venue.fees + venue.insurance + venue.dust
 
 
 def can_receive(venue: Venue, address: bytes, subaccount: int, amount: int) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from crosslink.beacon import BeaconApplication
 from crosslink.block import Readiness
+from crosslink.conservation import Flow, PeerPosition, check_summary, compute_mint_limit
 from crosslink.forks import CertifiedPath, ReportFork
 from crosslink.header import BeaconRef, InboxCursor, ShardHeader, compute_header_hash
 from crosslink.messages import (
@@ -22,8 +23,8 @@ from crosslink.messages import (
     encode_message,
 )
 from crosslink.records import Freeze, Registration, decode_record
-from crosslink.submission import SubmitHeaders, SubmittedHeader, count_submittable, encode_submission
-from crosslink.summary import PeerAmounts, ShardSummary, compute_summary_root
+from crosslink.submission import ChannelTally, SubmitHeaders, SubmittedHeader, count_submittable, encode_submission
+from crosslink.summary import AssetSummary, PeerAmounts, PeerSummary, ShardSummary, compute_summary_root
 from primitives.codec import decode, encode
 from primitives.errors import LocalError, RemoteError
 from primitives.hashing import ZERO_DIGEST, hash_tagged
@@ -389,6 +390,23 @@ def test_figures_that_could_overflow_the_sum_over_shards_are_refused() -> None:
     change_summary(network.shards[0], asset={"cash": 2**62, "minted": 2**62}, amounts={})
     data = network.submit(0)
     assert data is not None and network.beacon.make_block([data]).codes == ("OVERFLOW",)
+
+
+def test_one_shard_may_hold_what_all_have_minted_and_none_less_than_it_could_burn() -> None:
+    limit = compute_mint_limit(4)
+    richest = AssetSummary(USD, 4 * limit, 0, 0, 0, 0, 0, 0, limit, 0)
+    received = PeerSummary(1, 0, 3, 0, 0, (PeerAmounts(USD, 0, 0, 0, 3 * limit),))
+    incoming = Flow(3, 3, {USD: (3 * limit, 3 * limit, 0)})
+    positions = {peer: PeerPosition(Flow(), Flow(), ChannelTally()) for peer in (2, 3)}
+    positions[1] = PeerPosition(Flow(), incoming, ChannelTally())
+    summary = ShardSummary((richest,), (received,))
+    assert check_summary(summary, ShardSummary((), ()), positions, 16) is None
+    for asset in (
+        msgspec.structs.replace(richest, cash=-limit - 1),
+        msgspec.structs.replace(richest, minted=limit + 1),
+        msgspec.structs.replace(richest, burned=limit + 1),
+    ):
+        assert check_summary(ShardSummary((asset,), ()), ShardSummary((), ()), positions, 16) == "OVERFLOW"
 
 
 # --- forks --------------------------------------------------------------------------------------------------

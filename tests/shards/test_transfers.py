@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from crosslink.conservation import compute_mint_limit
 from crosslink.messages import Purpose, RejectReason, TransferLock, TransferVerdict, Verdict, compute_xid
 from crosslink.messages import decode_message as decode_leaf
 from crosslink.summary import decode_summary
 from crosslink.tips import RegisteredTip
+from primitives.errors import LocalError
 from primitives.parameters import ProtocolParameters
 from shards.codes import ResultCode
 from shards.genesis import QUOTE
@@ -86,16 +88,24 @@ def test_only_the_faucet_mints(shard: ToyShard) -> None:
 
 
 def test_amounts_out_of_range_are_refused(shard: ToyShard) -> None:
-    mint = FaucetMint(address_of("new"), 0, 0, 2**60)
-    assert shard.code("faucet", mint) is ResultCode.OK
-    assert shard.code("faucet", mint) is ResultCode.RECIPIENT_LIMIT
     assert shard.code("faucet", FaucetMint(address_of("bob"), 0, 0, 2**61)) is ResultCode.RECIPIENT_LIMIT
+    assert shard.code("faucet", FaucetMint(address_of("bob"), 0, 0, 2**62)) is ResultCode.RECIPIENT_LIMIT
+
+
+def test_a_shard_mints_no_more_than_the_beacon_would_register(shard: ToyShard) -> None:
+    limit = compute_mint_limit(1 + len(shard.peers))
+    left = limit - shard.venue.minted
+    assert shard.code("faucet", FaucetMint(address_of("new"), 0, 0, left + 1)) is ResultCode.OVERFLOW
+    assert shard.code("faucet", FaucetMint(address_of("new"), 0, 0, left)) is ResultCode.OK
+    assert shard.venue.minted == limit
+    with pytest.raises(LocalError):
+        ToyShard(make_parameters({"ann": limit}))
 
 
 def test_a_minted_total_out_of_range_overflows(shard: ToyShard) -> None:
     # What left for other shards makes room for the recipient, but not in what was ever minted.
     shard.application._paranoid = False
-    shard.venue.minted = 2**61 - 10
+    shard.venue.minted = shard.venue.mint_limit - 10
     assert shard.code("faucet", FaucetMint(address_of("new"), 0, 0, 100)) is ResultCode.OVERFLOW
     assert shard.cash("new") == 0
 
