@@ -1,11 +1,15 @@
 """Liquidation, bad debt and the insurance fund.
 
 Theory of operation. After the transactions every subaccount with a position is valued exactly; history of any
-trigger never decides. Those with E + pending < M are processed by lowest E/M, then address, then subaccount, at
-most 32 a block: all orders are cancelled, and one step is made, at most one a second: the position with the
-largest maintenance loses 20 % (rounded up to a lot, or all of it below a threshold) to an IOC order, limited by
-the band and by the price at which the deficit would exceed what the insurance may pay. What does not fill stays.
-A fee of what equity is left goes to the insurance fund, which takes no positions itself.
+trigger never decides. Those with E + pending < M are processed by lowest E/M, then address, then subaccount: all
+orders are cancelled, and one step is made, at most one a second: the position with the largest maintenance loses
+20 % (rounded up to a lot, or all of it below a threshold) to an IOC order, limited by the band and by the price at
+which the deficit would exceed what is left of the insurance. What does not fill stays. A fee of what equity is left
+goes to the insurance fund, which takes no positions itself.
+
+At most 32 a block have orders cancelled or lots filled. Those that wait for their second take nobody's place, and
+those in vain (nobody trades with them) few: else 32 worthless positions in an empty book, the worst in every block,
+would keep all others from being liquidated.
 
 A subaccount with negative cash and no position is in *bad debt*: told by an event and in the summary, paid by the
 fund as its cap per block allows. A subaccount with a position in a market whose oracle is stale is left alone.
@@ -16,7 +20,7 @@ from __future__ import annotations
 from functools import cmp_to_key
 from typing import Final, NamedTuple
 
-from primitives.quantities import PPM, compare_ratios
+from primitives.quantities import MAX_INT, PPM, compare_ratios
 from shards.accounts import Subaccount
 from shards.cancelling import cancel_everything
 from shards.events import EventKind, EventTuple
@@ -24,9 +28,14 @@ from shards.margin import compute_equity, validate_any_fill
 from shards.matching import Incoming, match_incoming
 from shards.positions import Position
 from shards.scope import Scope
-from shards.venue import Venue, move_cash, touch_account
+from shards.venue import MAX_HELD, Venue, move_cash, touch_account
 
 MAX_LIQUIDATIONS_PER_BLOCK: Final = 32
+MAX_ATTEMPTS_PER_BLOCK: Final = 512
+"""Those in vain included; each costs some 20 µs."""
+MAX_LIQUIDATION_EVENTS: Final = 20_000
+"""No further subaccount after so many events: the block's receipt stays within its bound. One more subaccount makes
+at most 22,000: the orders of 64 markets, and 256 makers with the reduce-only orders that they lose."""
 STEP_MS: Final = 1_000
 
 
@@ -40,9 +49,27 @@ class Candidate(NamedTuple):
 
 def liquidate(venue: Venue, events: list[EventTuple]) -> None:
     """The liquidation phase of a block."""
-    for candidate in find_candidates(venue)[:MAX_LIQUIDATIONS_PER_BLOCK]:
-        _process(venue, events, candidate)
+    attempts = moved = 0
+    for candidate in find_candidates(venue):
+        if _waits(venue, candidate.subaccount) and not _has_orders(candidate.subaccount):
+            continue
+        if (
+            attempts >= MAX_ATTEMPTS_PER_BLOCK
+            or moved >= MAX_LIQUIDATIONS_PER_BLOCK
+            or len(events) >= MAX_LIQUIDATION_EVENTS
+        ):
+            break
+        attempts += 1
+        moved += _process(venue, events, candidate)
     pay_bad_debt(venue, events)
+
+
+def _waits(venue: Venue, subaccount: Subaccount) -> bool:
+    return venue.time_ms - subaccount.last_liquidation_ms < STEP_MS
+
+
+def _has_orders(subaccount: Subaccount) -> bool:
+    return any(position.orders for position in subaccount.positions.values())
 
 
 def find_candidates(venue: Venue) -> list[Candidate]:
@@ -70,30 +97,31 @@ def _compare(left: Candidate, right: Candidate) -> int:
     return -1 if left_key < right_key else 1
 
 
-def _process(venue: Venue, events: list[EventTuple], candidate: Candidate) -> None:
+def _process(venue: Venue, events: list[EventTuple], candidate: Candidate) -> bool:
+    """Cancel, then one step; whether that changed anything."""
     subaccount = candidate.subaccount
     address = subaccount.account.address
     # An earlier liquidation of this block may have filled this one's orders and changed it.
     equity = compute_equity(subaccount, venue.epoch) + subaccount.pending
     if equity >= subaccount.maintenance_sum:
-        return
-    waits = venue.time_ms - subaccount.last_liquidation_ms < STEP_MS
-    has_orders = any(position.orders for position in subaccount.positions.values())
-    if waits and not has_orders:
-        return
-    events.append((EventKind.SUBACCOUNT_LIQUIDATED, address, subaccount.index, equity, subaccount.maintenance_sum))
+        return False
+    told = (max(equity, -MAX_INT), min(subaccount.maintenance_sum, MAX_INT))
+    events.append((EventKind.SUBACCOUNT_LIQUIDATED, address, subaccount.index, *told))
+    had_orders = _has_orders(subaccount)
     cancel_everything(events, subaccount)
-    if waits:
-        return
+    if _waits(venue, subaccount):
+        return True
     subaccount.last_liquidation_ms = venue.time_ms
     touch_account(venue, subaccount.account)
     positions = [position for position in subaccount.positions.values() if position.size]
-    _reduce(venue, events, min(positions, key=lambda position: (-position.maintenance, position.market.id)))
+    worst = min(positions, key=lambda position: (-position.maintenance, position.market.id))
+    filled = _reduce(venue, events, worst)
     _note_debt(venue, events, subaccount)
+    return had_orders or filled > 0
 
 
-def _reduce(venue: Venue, events: list[EventTuple], position: Position) -> None:
-    """Sell (or buy) one step of the position and charge the fee."""
+def _reduce(venue: Venue, events: list[EventTuple], position: Position) -> int:
+    """Sell (or buy) one step of the position and charge the fee; the lots that were filled."""
     market, subaccount = position.market, position.owner
     lots = compute_step(position)
     sign = -1 if position.size > 0 else 1
@@ -104,13 +132,21 @@ def _reduce(venue: Venue, events: list[EventTuple], position: Position) -> None:
     if limit > 0:
         match_incoming(_LiquidationScope(venue, subaccount, 0, events), incoming)
     filled = lots - incoming.open
-    rate = market.parameters.liquidation_fee_ppm
-    wanted = -(-filled * market.mark_value * rate // PPM)
-    fee = max(0, min(wanted, compute_equity(subaccount, venue.epoch)))
+    fee = _charge_fee(venue, position, filled)
+    events.append((EventKind.LIQUIDATED, market.id, seq, 0 if sign > 0 else 1, filled, fee))
+    return filled
+
+
+def _charge_fee(venue: Venue, position: Position, filled: int) -> int:
+    """The liquidation fee on the lots, out of what equity is left, as far as the sums have room."""
+    market, subaccount = position.market, position.owner
+    wanted = -(-filled * market.mark_value * market.parameters.liquidation_fee_ppm // PPM)
+    room = min(MAX_HELD - venue.insurance, subaccount.cash + MAX_INT, venue.cash_total + MAX_INT)
+    fee = max(0, min(wanted, compute_equity(subaccount, venue.epoch), room))
     if fee:
         move_cash(venue, subaccount, -fee)
         venue.insurance += fee
-    events.append((EventKind.LIQUIDATED, market.id, seq, 0 if sign > 0 else 1, filled, fee))
+    return fee
 
 
 class _LiquidationScope(Scope):
@@ -135,10 +171,11 @@ def compute_step(position: Position) -> int:
 
 def compute_limit(venue: Venue, position: Position, lots: int, sign: int, taker_ppm: int) -> int:
     """The worst price of the step: inside the band, and such that the deficit after it, trading fees included,
-    is at most what the insurance fund may still pay in this block. 0 or less where no price would do."""
+    is at most what the insurance fund may still pay in this block and owes to nobody else yet. 0 or less where no
+    price would do."""
     market = position.market
     equity = compute_equity(position.owner, venue.epoch)
-    available = min(venue.insurance, venue.insurance_left)
+    available = max(0, min(venue.insurance, venue.insurance_left) - venue.bad_debt)
     highest = max(market.mark, market.band_high)
     worst_fee = -(-lots * highest * market.unit * taker_ppm // PPM)
     # Filling at p loses lots·|mark − p|·k against the mark: the most that may be lost, rounded down per lot.
@@ -152,6 +189,7 @@ def _note_debt(venue: Venue, events: list[EventTuple], subaccount: Subaccount) -
     if subaccount.cash < 0 and subaccount.open_positions == 0:
         address = subaccount.account.address
         venue.indebted[address, subaccount.index] = subaccount
+        venue.bad_debt -= subaccount.cash
         events.append((EventKind.BAD_DEBT, address, subaccount.index, -subaccount.cash))
 
 

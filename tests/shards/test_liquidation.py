@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from primitives.quantities import MAX_INT
+from shards import liquidation
 from shards.codes import ResultCode
 from shards.events import BadDebt, Cancelled, CancelReason, Event, InsurancePaid, Liquidated, SubaccountLiquidated
 from shards.genesis import QUOTE
 from shards.liquidation import find_candidates
 from shards.receipts import Receipt
-from shards.transactions import CrossTransfer, OrderKind, Transfer
+from shards.transactions import MAX_TICKS, CrossTransfer, OrderKind, Transfer
 from tests.shards.toy_shard import BUY, SELL, ToyShard, address_of, make_market, make_parameters, place
 
 FUNDS = {"ann": 100 * QUOTE, "bob": 100_000 * QUOTE, "cid": 100_000 * QUOTE}
@@ -192,3 +194,56 @@ def test_shorts_and_longs_are_liquidated_alike(side: int) -> None:
     shard.price(price)
     assert abs(shard.position("ann")) == 720
     assert shard.code("bob", place(BUY, 990, 1, OrderKind.IOC)) is ResultCode.OK
+
+
+def test_positions_that_nobody_takes_over_keep_no_others_from_being_liquidated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(liquidation, "MAX_LIQUIDATIONS_PER_BLOCK", 2)
+    markets = [make_market(0, liquidate_whole_below=20 * QUOTE), make_market(1)]
+    stuck = [f"stuck{index}" for index in range(4)]
+    shard = ToyShard(make_parameters({**FUNDS, **dict.fromkeys(stuck, QUOTE)}, markets=markets))
+    shard.price(1_000, 1_000)
+    shard.run(shard.tx("bob", place(SELL, 1_000, 900), place(SELL, 1_000, 36, market=1)))
+    shard.act("ann", place(BUY, 1_000, 900))
+    shard.run(*(shard.tx(name, place(BUY, 1_000, 9, market=1)) for name in stuck))
+    shard.act("cid", place(BUY, 930, 900))
+    # The four are far below zero in a market without bids; ann is only below maintenance.
+    receipts = shard.price(930, 500)
+    assert [event.lots for event in find(receipts, Liquidated)] == [0, 0, 0, 0, 180]
+    # And while they wait for their second, they take nobody's place.
+    assert shard.run(step_ms=1) == []
+    shard.act("cid", place(BUY, 900, 900))
+    assert [event.lots for event in find(shard.price(900, 500), Liquidated)] == [0, 0, 0, 0, 144]
+
+
+def test_several_bankruptcies_of_one_block_share_the_insurance() -> None:
+    names = ["dan", "eve"]
+    shard = ToyShard(
+        make_parameters(
+            {**FUNDS, **dict.fromkeys(names, 10 * QUOTE)},
+            markets=[make_market(0, liquidate_whole_below=10_000 * QUOTE, band_ppm=300_000)],
+            insurance=3 * QUOTE,
+        )
+    )
+    shard.price(1_000)
+    shard.act("bob", place(SELL, 1_000, 180))
+    shard.run(*(shard.tx(name, place(BUY, 1_000, 90)) for name in names))
+    # At 870 each owes some 1.8: the fund can pay one of them, not both.
+    shard.price(880)
+    shard.act("cid", place(BUY, 870, 900))
+    shard.run()
+    owed = sum(max(0, -shard.cash(name)) for name in names)
+    assert sorted(shard.position(name) for name in names) == [0, 90]
+    assert owed <= 3 * QUOTE
+
+
+def test_worth_beyond_the_range_of_quantities_is_told_as_its_end() -> None:
+    shard = ToyShard(make_parameters(FUNDS))
+    shard.price(1)
+    shard.act("bob", place(BUY, 1, 900_000))
+    shard.act("ann", place(SELL, 1, 900_000))
+    receipts = shard.price(MAX_TICKS)
+    (told,) = find(receipts, SubaccountLiquidated)
+    assert told.equity == -MAX_INT
+    assert shard.position("ann") == -900_000
