@@ -6,20 +6,34 @@ Rounding a realised result only moves value between cash and cost of one account
 
 from __future__ import annotations
 
-from primitives.quantities import MAX_INT, PPM
+from primitives.quantities import PPM, Overflow
 from shards.markets import Market
 from shards.positions import Position, touch_position
-from shards.venue import Venue, move_cash, note_exposure, restore_cash, save_buckets, touch_account
+from shards.venue import (
+    MAX_HELD,
+    MAX_TRADED,
+    Venue,
+    compute_free_total,
+    move_cash,
+    note_exposure,
+    restore_cash,
+    save_buckets,
+    touch_account,
+)
 
 
 def settle_funding(venue: Venue, position: Position) -> None:
-    """Pay (or receive) the funding since the position's index: pay = ⌈s(F − Fᵢ)/10⁶⌉ against the account."""
+    """Pay (or receive) the funding since the position's index: pay = ⌈s(F − Fᵢ)/10⁶⌉ against the account.
+
+    Raises ``Overflow`` before any change.
+    """
     market = position.market
     if position.funding_index == market.funding_index:
         return
     owed = position.size * (market.funding_index - position.funding_index)
     pay = -(-owed // PPM)
     if pay:
+        _check_payment(venue, position, pay)
         move_cash(venue, position.owner, -pay)
     _save(venue, position)
     save_buckets(venue)
@@ -32,6 +46,12 @@ def settle_funding(venue: Venue, position: Position) -> None:
         market.clearing_remainder -= whole * PPM
         market.clearing_funding -= whole
         venue.dust += whole
+
+
+def _check_payment(venue: Venue, position: Position, pay: int) -> None:
+    sums = (position.owner.cash - pay, position.market.clearing_funding + pay, compute_free_total(venue) - pay)
+    if max(sums) > MAX_TRADED or min(sums) < -MAX_TRADED:
+        raise Overflow(f"a funding payment of {pay.bit_length()} bits leaves the range of what may be traded")
 
 
 def _save(venue: Venue, position: Position) -> None:
@@ -87,18 +107,27 @@ def apply_trade(
     Returns the position whose quantities would overflow, with nothing changed but settled funding, or ``None``.
     """
     market = taker.market
-    settle_funding(venue, taker)
-    settle_funding(venue, maker)
+    for position in (taker, maker):
+        try:
+            settle_funding(venue, position)
+        except Overflow:
+            return position
     value = delta * price * market.unit
     taker_realised = compute_realised(taker.size, taker.cost, delta, value)
     maker_realised = compute_realised(maker.size, maker.cost, -delta, -value)
-    if not _fits(taker, value + taker_realised, taker_realised - taker_fee):
+    if not _fits(taker, delta, value + taker_realised, taker_realised, taker_fee):
         return taker
-    if not _fits(maker, maker_realised - value, maker_realised - maker_fee):
+    if not _fits(maker, -delta, maker_realised - value, maker_realised, maker_fee):
         return maker
-    clearing_cost = market.clearing_cost - taker_realised - maker_realised
+    realised = taker_realised + maker_realised
+    clearing_cost = market.clearing_cost - realised
     fees = venue.fees + taker_fee + maker_fee
-    if not (-MAX_INT <= clearing_cost <= MAX_INT and fees <= MAX_INT):
+    if (
+        abs(clearing_cost) > MAX_TRADED
+        or abs(compute_free_total(venue) + realised) > MAX_TRADED
+        or fees > MAX_HELD
+        or market.open_interest + abs(delta) > MAX_TRADED
+    ):
         return taker
     _save(venue, taker)
     _save(venue, maker)
@@ -111,10 +140,12 @@ def apply_trade(
     return None
 
 
-def _fits(position: Position, cost_change: int, cash_change: int) -> bool:
+def _fits(position: Position, delta: int, cost_change: int, realised: int, fee: int) -> bool:
     return (
-        -MAX_INT <= position.cost + cost_change <= MAX_INT
-        and -MAX_INT <= position.owner.cash + cash_change <= MAX_INT
+        -MAX_TRADED <= position.cost + cost_change <= MAX_TRADED
+        and -MAX_TRADED <= position.owner.cash + realised - fee <= MAX_TRADED
+        and -MAX_TRADED <= fee <= MAX_TRADED
+        and -MAX_TRADED <= position.size + delta <= MAX_TRADED
     )
 
 

@@ -5,10 +5,11 @@ Trading fees are part of a fill (``shards.matching``), the lock fee part of a lo
 
 from __future__ import annotations
 
+from primitives.quantities import MAX_INT
 from shards.accounts import Account, Subaccount
 from shards.margin import compute_equity
 from shards.transactions import FaucetMint, SignedTransaction
-from shards.venue import Venue, move_cash
+from shards.venue import MAX_HELD, Venue, move_cash
 
 
 def compute_action_fee(venue: Venue, account: Account, transaction: SignedTransaction) -> int:
@@ -38,8 +39,11 @@ def note_free_cancels(venue: Venue, account: Account, count: int) -> None:
 
 
 def can_pay(venue: Venue, subaccount: Subaccount, fee: int) -> bool:
-    """Whether min(cash, equity) covers ``fee``: a fee is never lent."""
-    return fee == 0 or min(subaccount.cash, compute_equity(subaccount, venue.epoch)) >= fee
+    """Whether min(cash, equity) covers ``fee``: a fee is never lent. And whether both sums have room for it."""
+    if fee == 0:
+        return True
+    has_room = venue.fees + fee <= MAX_HELD and venue.cash_total - fee >= -MAX_INT
+    return has_room and min(subaccount.cash, compute_equity(subaccount, venue.epoch)) >= fee
 
 
 def charge_fee(venue: Venue, subaccount: Subaccount, fee: int) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from primitives.quantities import PPM, check
+from primitives.quantities import MAX_INT, PPM
 from shards.events import EventKind, EventTuple
 from shards.markets import Market
 from shards.order_book import BookSide
@@ -43,8 +43,10 @@ def _accrue(market: Market, events: list[EventTuple]) -> None:
     cap = market.parameters.funding_cap_ppm
     hourly_ppm = max(-cap, min(cap, samples[(len(samples) - 1) // 2]))
     rate_ppm, market.funding_carry = divmod(hourly_ppm + market.funding_carry, MINUTES_PER_HOUR)
-    if rate_ppm:
-        market.funding_index = check(market.funding_index + market.unit * market.oracle * rate_ppm)
+    index = market.funding_index + market.unit * market.oracle * rate_ppm
+    # At the end of its range, which only absurd prices reach, the index stays: the block must go on.
+    if rate_ppm and abs(index) <= MAX_INT:
+        market.funding_index = index
         events.append((EventKind.FUNDING_ACCRUED, market.id, rate_ppm, market.oracle, market.funding_index))
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from primitives.quantities import PPM
+from primitives.quantities import MAX_INT, PPM
 from shards.accounts import Account
 from shards.clearing import apply_trade, compute_realised, settle_funding
 from shards.markets import Market
 from shards.positions import Position, open_position
-from shards.venue import Venue
+from shards.venue import MAX_TRADED, Venue
 from tests.shards.toy_shard import make_parameters
 
 LOTS = st.integers(1, 10**6)
@@ -92,3 +92,22 @@ def test_a_position_that_would_overflow_is_named_and_nothing_changes() -> None:
     venue, market, (long, short) = make_positions(2)
     assert apply_trade(venue, long, short, 2**40, 2**40, 0, 0) is long
     assert (long.size, long.cost, market.clearing_cost, venue.cash_total) == (0, 0, 0, 0)
+
+
+def test_a_funding_payment_out_of_range_stops_the_fill_and_changes_nothing() -> None:
+    venue, market, (long, short) = make_positions(2)
+    apply_trade(venue, long, short, 2**20, 10, 0, 0)
+    market.funding_index = MAX_INT
+    records = (long.owner.cash, long.size, market.clearing_funding, venue.cash_total)
+    assert apply_trade(venue, short, long, 1, 10, 0, 0) is short
+    assert (long.owner.cash, long.size, market.clearing_funding, venue.cash_total) == records
+
+
+def test_trading_leaves_room_for_whatever_must_not_fail() -> None:
+    venue, market, (long, short) = make_positions(2)
+    assert apply_trade(venue, long, short, 2**20, 1, 0, 0) is None
+    # At this price the short's loss would fit a quantity, but not twice.
+    price = 2**62 // (2**20 * market.unit) + 2
+    assert apply_trade(venue, long, short, -(2**20), price, 0, 0) is long
+    assert apply_trade(venue, long, short, -(2**20), price - 3, 0, 0) is None
+    assert abs(long.owner.cash) <= MAX_TRADED and abs(short.owner.cash) <= MAX_TRADED

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from primitives.quantities import MAX_INT
 from shards.codes import ResultCode
 from shards.events import FundingAccrued
 from shards.funding import compute_premium_ppm
 from shards.genesis import QUOTE
 from shards.oracle import MIN_REPORT_GAP_MS
-from shards.transactions import CancelAll, OrderKind
+from shards.transactions import CancelAll, Mode, Observation, OracleReport, OrderKind
 from tests.shards.toy_shard import BUY, SELL, ToyShard, amend, make_parameters, place
 
 FUNDS = {"ann": 10_000 * QUOTE, "bob": 10_000 * QUOTE}
@@ -144,3 +145,33 @@ def test_a_stale_minute_accrues_nothing(shard: ToyShard) -> None:
     shard.run(step_ms=120_000)
     shard.run(step_ms=120_000)
     assert shard.market().funding_index == 0
+
+
+def test_an_atomic_batch_of_reports_counts_whole_or_not_at_all(shard: ToyShard) -> None:
+    shard.price(1_000, reporters=THREE)
+    observed = shard.time_ms + 1_000
+    newer, stale = (
+        OracleReport((Observation(0, 5_000, observed),)),
+        OracleReport((Observation(0, 6_000, observed),)),
+    )
+    before = dict(shard.market().reports)
+    receipt = shard.act(THREE[0], newer, stale, mode=Mode.ATOMIC)
+    assert receipt.action_codes == (ResultCode.ROLLED_BACK, ResultCode.NOT_NEWER)
+    assert shard.market().reports == before
+    observed = shard.time_ms + 1_000
+    newer = OracleReport((Observation(0, 5_000, observed),))
+    assert shard.act(THREE[0], newer, newer).action_codes == (ResultCode.OK, ResultCode.NOT_NEWER)
+    assert shard.market().reports != before
+
+
+def test_a_funding_index_at_the_end_of_its_range_stays(shard: ToyShard) -> None:
+    shard.price(1_000, reporters=THREE)
+    shard.act("ann", place(BUY, 1_005, 100_000))
+    shard.act("bob", place(SELL, 1_006, 100_000))
+    market = shard.market()
+    market.funding_index = MAX_INT - 1
+    market.funding_samples = [4_000]
+    shard.time_ms += 60_000
+    receipts = shard.price(1_000, reporters=THREE)
+    assert market.funding_index == MAX_INT - 1
+    assert not [event for receipt in receipts for event in receipt.events if isinstance(event, FundingAccrued)]
