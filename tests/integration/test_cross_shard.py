@@ -36,14 +36,15 @@ async def test_a_transfer_by_the_command_line_settles_and_conserves_the_balances
         assert (sent["state"], sent["is_certified"]) == ("settled", True)
         assert (sent["source"], sent["destination"], sent["amount_raw"]) == (0, 1, AMOUNT_RAW)
         lock = await source.wait_certified(sent["id"])
-        fee = (lock.receipt or {})["fee_raw"]
+        (locked,) = [event for event in (lock.receipt or {})["events"] if event["type"] == "locked"]
+        fees = (lock.receipt or {})["fee_raw"] + locked["fee_raw"]
 
         async def is_everywhere() -> bool:
             rows = [await client.transfer(sent["xid"]) for client in (other, destination)]
             return [(row["state"], row["is_certified"]) for row in rows] == [("settled", True), ("credited", True)]
 
         await wait_true(is_everywhere, "both sides tell of the transfer")
-        assert await read_cash(source, addresses[0]) == before[0] - AMOUNT_RAW - fee
+        assert await read_cash(source, addresses[0]) == before[0] - AMOUNT_RAW - fees
         assert await read_cash(destination, addresses[1]) == before[1] + AMOUNT_RAW
         assert sent["xid"] in [row["xid"] async for row in destination.transfers(addresses[1])]
     outcome = await live.testnet("check", "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -84,19 +85,15 @@ async def test_what_does_not_speak_noise_is_closed_and_counted(live: LiveNetwork
 
 
 async def say_and_wait(port: int, opening: bytes) -> None:
-    async with await trio.open_tcp_stream(HOST, port) as stream:
-        with_break = await send(stream, opening)
-        if not with_break:
-            await wait_closed(stream)
-
-
-async def send(stream: trio.SocketStream, data: bytes) -> bool:
-    """Whether the node closed while we spoke."""
+    """Connect, speak, wait for the end; the node may end it at any of these."""
     try:
-        await stream.send_all(data)
-    except trio.BrokenResourceError:
-        return True
-    return False
+        stream = await trio.open_tcp_stream(HOST, port)
+    except OSError:
+        return
+    async with stream:
+        with contextlib.suppress(trio.BrokenResourceError):
+            await stream.send_all(opening)
+            await wait_closed(stream)
 
 
 async def test_a_flood_of_connections_does_not_stop_the_shard(live: LiveNetwork) -> None:

@@ -104,6 +104,7 @@ BAD_TOPOLOGIES = {
     "an unknown market": ('[[shards]]\nmarkets = ["NOSUCH"]\n', "NOSUCH"),
     "no validators": ('[[shards]]\nvalidators = 0\nmarkets = ["BTCUSDT"]\n', "validators"),
     "an unknown engine": ('[[shards]]\nengine = "raft"\nmarkets = ["BTCUSDT"]\n', "raft"),
+    "an unknown parameter of the engine": ("[[shards]]\nengine_parameters = { timeout = 3 }\n", "timeout"),
     "text where a number belongs": ('seed = "seven"\n', "seed"),
 }
 
