@@ -26,6 +26,8 @@ class Account:
         "nonce_bitmap",
         "nonce_highest",
         "subaccounts",
+        "undone_block",
+        "undone_steps",
     )
 
     def __init__(self, address: bytes, fee_tier: int = 0) -> None:
@@ -40,6 +42,9 @@ class Account:
         # The allowance is per block, so what was used of it is no state: a block starts at zero everywhere.
         self.free_cancels_block = 0
         self.free_cancels_used = 0
+        # What rollbacks of its atomic batches have cost in this block, likewise (shards.execution).
+        self.undone_block = 0
+        self.undone_steps = 0
 
     def subaccount(self, index: int) -> Subaccount:
         """Subaccount ``index``, made empty at first use; only what is not empty is recorded."""

@@ -32,6 +32,7 @@ from shards.events import EventTuple
 from shards.execution import Outcome, check_envelope
 from shards.fees import can_pay, compute_action_fee
 from shards.genesis import ShardParameters
+from shards.idle import is_idle
 from shards.invariants import check
 from shards.receipts import compute_block_receipt_id, encode_receipt
 from shards.records import encode_genesis, take_changes
@@ -83,7 +84,8 @@ class ShardApplication:
 
     def admit(self, transaction: SignedTransaction, now_ms: int) -> None:
         """Raise ``RemoteError`` with the code that execution would give an unknown, unfunded, late or replayed
-        transaction if it came now."""
+        transaction if it came now. What is free is not admitted from an account that has nothing here: it can
+        cancel nothing, and would fill blocks at nobody's expense."""
         venue = self.venue
         envelope = transaction.envelope
         account = venue.accounts.get(envelope.account)
@@ -93,6 +95,8 @@ class ShardApplication:
         fee = compute_action_fee(venue, account, transaction)
         subaccount = account.subaccounts.get(envelope.subaccount)
         if fee and (subaccount is None or not can_pay(venue, subaccount, fee)):
+            raise refuse(ResultCode.NO_FUNDS)
+        if not fee and is_idle(account) and account.address not in venue.permanent:
             raise refuse(ResultCode.NO_FUNDS)
 
     # --- the block -----------------------------------------------------------------------------------------

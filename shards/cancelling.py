@@ -46,14 +46,16 @@ def apply_cancel_all(scope: Scope, action: CancelAll) -> ResultCode:
     venue, subaccount = scope.venue, scope.subaccount
     if action.market is not None and action.market not in venue.markets:
         return ResultCode.UNKNOWN_MARKET
+    positions = [
+        position
+        for market_id, position in sorted(subaccount.positions.items())
+        if action.market is None or market_id == action.market
+    ]
+    if len(scope.events) + sum([len(position.orders) for position in positions]) > MAX_EVENTS:
+        return ResultCode.TOO_MANY_EVENTS
     raise_place_bound(venue, subaccount, action.min_place_nonce)
-    for market_id in sorted(subaccount.positions):
-        if action.market is not None and market_id != action.market:
-            continue
-        position = subaccount.positions[market_id]
+    for position in positions:
         for order in list(position.orders.values()):
-            if len(scope.events) >= MAX_EVENTS:
-                return ResultCode.TOO_MANY_EVENTS
             cancel_order(scope.events, position, order, CancelReason.REQUESTED)
     return ResultCode.OK
 

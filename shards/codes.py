@@ -101,7 +101,7 @@ EXPLANATIONS: Final[dict[ResultCode, str]] = {
     ResultCode.NONCE_TOO_FAR: "The nonce lies over 2**20 above the highest one used; take a lower nonce.",
     ResultCode.EXPIRED: "The block is later than the transaction's valid-until; sign it again with a later one.",
     ResultCode.VALID_TOO_LONG: "Valid-until is over an hour ahead; sign it again with an earlier one.",
-    ResultCode.BUSY: "The block's limit of matching work is used up; send it again with a new nonce.",
+    ResultCode.BUSY: "The block's limit of work, or the account's, is used up; send it again with a new nonce.",
     ResultCode.ROLLED_BACK: "Another action of the atomic batch failed, so this one was undone; see its code.",
     ResultCode.NOT_ATTEMPTED: "An earlier action of the atomic batch failed; see its code.",
     ResultCode.SOME_FAILED: "At least one action of the best-effort batch failed; see the codes of the actions.",

@@ -3,7 +3,9 @@
 Theory of operation. The envelope is checked (account, validity, nonce); then the nonce is used and the fee for all
 actions is charged, and nothing ever takes these back. Each action runs after a savepoint and is undone unless its
 code is OK, so a code other than OK means that nothing of the action remains. In an atomic batch the first failure
-undoes the batch and ends it. What does not live here: when in the block a transaction runs (``shards.transition``).
+undoes the batch and ends it. An account whose batches had much undone in this block waits for the next with further
+ones: else a batch of a cancel-all and of something that fails would cost little and be work without end. What does
+not live here: when in the block a transaction runs (``shards.transition``).
 """
 
 from __future__ import annotations
@@ -42,6 +44,9 @@ from shards.venue import Venue, touch_account
 
 MAX_VALIDITY_MS: Final = 3_600_000
 """A transaction that could run later than an hour from now is refused: nonce records unused for longer can go."""
+
+MAX_UNDONE_STEPS: Final = 4_096
+"""Of one account's atomic batches in one block, in notes of the journal: some 20 ms of doing and undoing."""
 
 
 class Outcome:
@@ -145,11 +150,16 @@ _TO_RUN: Final = frozenset({ResultCode.NOT_ATTEMPTED, ResultCode.UNKNOWN_ORDER})
 def _run_atomic(machine: TransferMachine, outcome: Outcome, scope: Scope) -> None:
     """All actions or none; the transaction's code is that of the one that failed."""
     actions = outcome.transaction.envelope.actions
+    account, height = scope.subaccount.account, scope.venue.height
+    if account.undone_block == height and account.undone_steps >= MAX_UNDONE_STEPS:
+        outcome.code = ResultCode.BUSY
+        return
     savepoint = take_savepoint(scope.venue, machine)
     mark = len(scope.events)
     for index, action in enumerate(actions):
         code = _run_action(machine, scope, action)
         if code:
+            _note_undone(account, height, len(scope.venue.notes) - savepoint[0])
             _undo(machine, scope, savepoint, mark)
             skipped = len(actions) - index - 1
             outcome.action_codes = [
@@ -161,6 +171,12 @@ def _run_atomic(machine: TransferMachine, outcome: Outcome, scope: Scope) -> Non
             return
     outcome.action_codes = [ResultCode.OK] * len(actions)
     outcome.code = ResultCode.OK
+
+
+def _note_undone(account: Account, height: int, steps: int) -> None:
+    if account.undone_block != height:
+        account.undone_block, account.undone_steps = height, 0
+    account.undone_steps += steps
 
 
 def _undo(machine: TransferMachine, scope: Scope, savepoint: Savepoint, mark: int) -> None:

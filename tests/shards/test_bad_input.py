@@ -150,7 +150,9 @@ def test_admission_says_what_execution_would() -> None:
     assert admit(shard.tx("ann", order, nonce=1)) == "OK"
     assert admit(shard.tx("ann", order, subaccount=3)) == "NO_FUNDS"
     assert admit(shard.tx("poor", order)) == "NO_FUNDS"
-    assert admit(shard.tx("poor", CancelAll())) == "OK"
+    assert admit(shard.tx("poor", CancelAll())) == "NO_FUNDS"
+    assert admit(shard.tx("ann", CancelAll(), subaccount=3)) == "OK"
+    assert admit(shard.report("oracle", 1_000)) == "OK"
     assert admit(shard.tx("nobody", order)) == "NO_ACCOUNT"
     assert admit(shard.tx("ann", order, valid_until_ms=shard.time_ms - 1)) == "EXPIRED"
     shard.act("ann", order, nonce=1)

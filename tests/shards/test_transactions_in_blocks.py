@@ -196,3 +196,32 @@ def test_a_batch_runs_once(shard: ToyShard) -> None:
     shard.run(shard.tx("ann", place(BUY, 990, 5)))
     shard.batches = 0
     assert shard.run(shard.tx("ann", place(BUY, 990, 5))) == []
+
+
+def test_an_account_whose_atomic_batches_had_much_undone_waits_for_the_next_block(
+    shard: ToyShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shards.execution.MAX_UNDONE_STEPS", 50)
+    shard.act("ann", *[place(BUY, 950, 1)] * 30)
+    orders = shard.book()
+    doomed = [shard.tx("ann", CancelAll(), cancel(99), mode=Mode.ATOMIC) for _ in range(4)]
+    good = shard.tx("ann", place(BUY, 949, 1), place(BUY, 949, 1), mode=Mode.ATOMIC)
+    others = shard.tx("bob", place(BUY, 949, 1), place(BUY, 949, 1), mode=Mode.ATOMIC)
+    codes = [receipt.code for receipt in shard.run(*doomed, good, others, shard.tx("ann", place(BUY, 948, 1)))]
+    assert codes == [*[ResultCode.BUSY] * 5, ResultCode.OK, ResultCode.OK]
+    assert shard.book()[0] == [*orders[0], [949, 2], [948, 1]]
+    again = [
+        shard.tx("ann", place(BUY, 947, 1), place(BUY, 947, 1), mode=Mode.ATOMIC),
+        shard.tx("ann", CancelAll(), mode=Mode.ATOMIC),
+    ]
+    assert [receipt.code for receipt in shard.run(*again)] == [ResultCode.OK, ResultCode.OK]
+
+
+def test_a_cancel_all_with_too_many_orders_costs_nothing_before_it_is_refused(
+    shard: ToyShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard.act("ann", *[place(BUY, 950, 1)] * 30)
+    monkeypatch.setattr("shards.cancelling.MAX_EVENTS", 29)
+    receipt = shard.act("ann", CancelAll(min_place_nonce=2), nonce=2)
+    assert receipt.code is ResultCode.TOO_MANY_EVENTS and receipt.events == ()
+    assert shard.venue.notes == [] and shard.book()[0] == [[950, 30]]
