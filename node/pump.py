@@ -1,10 +1,11 @@
 """The pump: feeds the replica one event at a time and honours its effects in order.
 
 Theory of operation. Events wait in three bounded queues: control (timers, links, submissions), votes, bulk. A
-round takes what is there up to ``ROUND_BUDGET_MS``, control and votes first, lets the replica do one chunk of its
-own queued work, and gathers the effects. Then everything to persist is written to the vote log in one
-synced write (the group commit); only after that do frames leave, timers start and clients get answers. The
-commit is shielded from cancellation, and a failed one ends the process: ``LocalError`` passes through ``run``.
+round takes what is there up to ``ROUND_BUDGET_MS``, control and votes first, lets the replica do chunks of its own
+queued work with what is left (one at least), and gathers the effects. Then everything to persist is written to the
+vote log in one synced write (the group commit); only after that do frames leave, timers start and clients get
+answers. The commit is shielded from cancellation, and a failed one ends the process: ``LocalError`` passes
+through ``run``.
 
 What does not live here: any decision. The simulator has a pump of its own over virtual time and tests the same
 replica with it.
@@ -199,8 +200,11 @@ class Pump:
             now = monotonic_ms()
             if now >= stop:
                 break
-        if self._replica.busy:
+        while self._replica.busy:
             gathered.append(self._replica.work(now))
+            now = monotonic_ms()
+            if now >= stop:
+                break
         return gathered
 
     def _post_due_timers(self, now: int) -> None:

@@ -2,7 +2,7 @@
 
 Theory of operation. Two queues: submissions of our own clients, and batches of other members. One ``work`` call
 makes at most ``CHUNK`` verifications (60 µs each in libsodium): first for batches that a payload in flight waits
-for, then from the two queues in turn, so that neither starves the other. A transaction that our mempool holds was
+for, then from the two queues in turns, so that neither starves the other. A transaction that our mempool holds was
 verified already and is not verified again.
 
 Both queues are bounded: submissions here (the client is told to come back), batches by the quotas of the pool.
@@ -26,6 +26,9 @@ from primitives.hashing import ZERO_DIGEST
 
 CHUNK: Final = 16
 """0.9 ms of signatures between two looks at the votes."""
+CLIENT_TURN: Final = 4
+"""Of so many turns, clients get one and other members' batches the rest: what is accepted here must not outrun what
+the committee can order, or every slot waits for signatures while the mempool fills."""
 DECODES_PER_VERIFICATION: Final = 8
 """A decode costs about an eighth of a verification."""
 
@@ -70,7 +73,7 @@ class VerificationQueue:
         self._submissions: deque[_Submission] = deque()
         self._urgent: deque[HeldBatch] = deque()
         self._batches: deque[HeldBatch] = deque()
-        self._clients_turn = False
+        self._turn = 0
         self._queued = 0
         self._queued_bytes = 0
         self.verified_total = 0
@@ -121,11 +124,11 @@ class VerificationQueue:
         while budget > 0 and self.busy:
             if self._urgent:
                 budget = self._check_next(self._urgent, budget, outcomes)
-            elif self._submissions and (self._clients_turn or not self._batches):
-                self._clients_turn = False
+            elif self._submissions and (self._turn % CLIENT_TURN == 0 or not self._batches):
+                self._turn += 1
                 budget = self._check_submission(budget, outcomes)
             else:
-                self._clients_turn = True
+                self._turn += 1
                 budget = self._check_next(self._batches, budget, outcomes)
         return outcomes
 
