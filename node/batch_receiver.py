@@ -52,7 +52,7 @@ class BatchReceiver:
     ) -> None:
         """A batch that somebody sent on his own account; raises ``RemoteError``. Nothing is said about one that we
         know, or that a block holds already."""
-        if self._pool.find(digest) is not None or self._chain.get_body(digest) is not None:
+        if self._is_known(digest):
             return
         body = decode_batch_body(batch, self._committee)
         if not executed_height < body.expiry_height <= executed_height + self._lifetime:
@@ -65,7 +65,7 @@ class BatchReceiver:
 
     def take_wanted(self, digest: bytes, batch: SignedBatch, frame: bytes, now_ms: int) -> None:
         """A batch that a payload in flight names: no quota, no age; raises ``RemoteError``."""
-        if self._pool.find(digest) is not None:
+        if self._is_known(digest):
             return
         body = decode_batch_body(batch, self._committee)
         verify_batch_signature(batch, digest, body.author, self._committee, self._scheme)
@@ -81,11 +81,15 @@ class BatchReceiver:
             return
         body = decode_batch_body(batch, self._committee)
         verify_batch_signature(batch, digest, body.author, self._committee, self._scheme)
-        if known is not None:
+        if self._is_known(digest):
             return
         held = HeldBatch(digest, body, frame, now_ms)
         self._pool.hold(held)
         self._verification.add_urgent(held)
+
+    def _is_known(self, digest: bytes) -> bool:
+        """Held, or in a block: what was executed must not wait in the pool again, where nobody would order it."""
+        return self._pool.find(digest) is not None or self._chain.get_body(digest) is not None
 
     def recall(self, digest: bytes, now_ms: int) -> HeldBatch | None:
         """A batch of an earlier block, from the chain store: a quorum verified it then."""
