@@ -124,11 +124,14 @@ class FollowingLink:
         if now_ms - self._advanced_ms >= QUIET_MS and self._may_ask(now_ms, QUIET_MS):
             self._ask_next(draft, now_ms)
         self._note_registered(now_ms)
-        submission = self._submitter.build(self.height, now_ms)
-        target = self._next_member()
+        submission = self._submitter.build(self.height, now_ms) if self._connected else None
+        target = None if submission is None else self._next_member()
         if submission is not None and target is not None:
             draft.sends.append(Outgoing(target, Lane.BULK, FrameKind.SUBMISSION, submission))
-        self._arm(draft, now_ms)
+        # What is due and not our turn waits for a beacon block, which arms again, or for the clock to pass the turn
+        # on, for which the replica's own tick is precise enough: a timer of its own would fire every millisecond.
+        if self._submitter.compute_delay(now_ms):
+            self._arm(draft, now_ms)
 
     # --- blocks ----------------------------------------------------------------------------------------
 
