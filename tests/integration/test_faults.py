@@ -6,9 +6,11 @@ Before a test claims that a shard survived, it has seen that the fault was there
 from __future__ import annotations
 
 import pytest
+import trio
 
 from node.clock import monotonic_ms
 from tests.integration.live_network import (
+    PROGRESS_DEADLINE_S,
     VOTES_AGAIN_S,
     LiveNetwork,
     allow_s,
@@ -20,6 +22,7 @@ from tests.integration.live_network import (
 )
 
 pytestmark = pytest.mark.process
+GOING_AWAY = 1001
 
 
 async def kill(live: LiveNetwork, *members: str) -> None:
@@ -104,3 +107,16 @@ async def test_without_the_beacon_shards_trade_on_and_follow_it_again(live: Live
             return any(tip["shard"] == 0 and tip["height"] >= (certified.height or 0) for tip in tips)
 
         await wait_true(is_registered, "the header of the block without the beacon")
+
+
+async def test_a_member_that_stops_says_goodbye_to_its_streams(live: LiveNetwork) -> None:
+    async with live.client("s1v3") as client, client.stream(["blocks"]) as stream:
+        assert (await anext(stream))["type"] == "subscribed"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(live.testnet, "restart", "s1v3")
+            with trio.fail_after(PROGRESS_DEADLINE_S):
+                async for _ in stream:
+                    pass
+        assert stream.closed is not None
+        assert stream.closed[0] == GOING_AWAY
+        assert len(stream.closed[1]) > 5

@@ -50,8 +50,8 @@ async def count_refused(client: NodeClient, **labels: str) -> float:
 
 @asynccontextmanager
 async def observe(live: LiveNetwork, at_least: int, **labels: str) -> AsyncIterator[int]:
-    """Give the p2p port; afterwards so many more refusals were counted, and the shard, which needs the target
-    because another of the four is down, still certifies."""
+    """Give the p2p port; afterwards so many more refusals were counted, no link was lost, and the target's shard
+    certifies what the target is sent."""
     port = read_process_file(live.home(TARGET)).p2p_port
     async with live.client(TARGET) as client:
         (payer,) = await open_traders(live.network, client, 0, 1)

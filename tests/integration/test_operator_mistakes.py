@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -209,6 +211,31 @@ async def test_a_home_that_is_in_use_is_refused_and_its_node_goes_on(live: LiveN
     assert read_process_file(live.home("s0v2")).pid == pid, "its process file is still its own"
     async with live.client("s0v2") as client:
         assert (await client.ready())[0]
+
+
+async def test_ctrl_c_while_a_network_starts_leaves_nothing_running(tmp_path: Path) -> None:
+    directory = provision(tmp_path)
+    homes = [member.home for member in read_network(directory).members]
+    arguments = [RIALTO, "testnet", "up", "--name", directory.name]
+    async with trio.open_nursery() as nursery:
+        start = partial(
+            trio.run_process, arguments, check=False, capture_stderr=True, env=build_variables(tmp_path)
+        )
+        process = await nursery.start(start)
+        await wait_true(lambda: is_started(homes), "the members' processes")
+        process.send_signal(signal.SIGINT)
+        with trio.fail_after(PROGRESS_DEADLINE_S):
+            await process.wait()
+    assert process.returncode != 0
+    assert not scan_processes(homes)
+
+
+def build_variables(root: Path) -> dict[str, str]:
+    return {**os.environ, "RIALTO_RUNS": str(root)}
+
+
+async def is_started(homes: list[Path]) -> bool:
+    return len(scan_processes(homes)) == len(homes)
 
 
 async def test_down_twice_is_said_and_delete_removes_the_data(tmp_path: Path) -> None:
