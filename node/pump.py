@@ -1,11 +1,10 @@
 """The pump: feeds the replica one event at a time and honours its effects in order.
 
-Theory of operation. Events wait in three bounded queues: control (timers, links, submissions), votes, bulk. A
-round takes what is there up to ``ROUND_BUDGET_MS``, control and votes first, lets the replica do chunks of its own
-queued work with what is left (one at least), and gathers the effects. Then everything to persist is written to the
-vote log in one synced write (the group commit); only after that do frames leave, timers start and clients get
-answers. The commit is shielded from cancellation, and a failed one ends the process: ``LocalError`` passes
-through ``run``.
+Theory of operation. Events wait in an ``EventQueue``. A round takes what is there up to ``ROUND_BUDGET_MS``, lets
+the replica do chunks of its own queued work with what is left (one at least), and gathers the effects. Then
+everything to persist is written to the vote log in one synced write (the group commit); only after that do frames
+leave, timers start and clients get answers. The commit is shielded from cancellation, and a failed one ends the
+process: ``LocalError`` passes through ``run``.
 
 What does not live here: any decision. The simulator has a pump of its own over virtual time and tests the same
 replica with it.
@@ -13,8 +12,6 @@ replica with it.
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,17 +20,16 @@ import trio
 
 from consensus.engine import Record
 from node.clock import monotonic_ms, monotonic_us
+from node.event_queue import EventQueue
 from node.events import (
     BlockCertified,
     Effects,
-    FrameReceived,
     Lane,
     LinkDown,
     LinkUp,
     Outgoing,
     ReplicaEvent,
     SubmissionReply,
-    TimerFired,
     TransactionsSubmitted,
 )
 from node.members import Member
@@ -43,12 +39,6 @@ from primitives.errors import LocalError
 ROUND_BUDGET_MS = 8
 """A round longer than this would let votes of other slots wait; a shorter one would sync more often."""
 MAX_ROUND_EVENTS = 512
-MAX_QUEUED_BYTES_PER_PEER = {Lane.VOTES: 4 << 20, Lane.BULK: 24 << 20}
-"""What one peer may have waiting here; beyond it that peer's own frames are dropped and counted."""
-MAX_QUEUED_SUBMISSIONS = 256
-"""Requests, each of bounded size; beyond it clients are told to come back."""
-FRAME_OVERHEAD_BYTES = 128
-"""Charged for each frame, so that empty frames cost something too."""
 
 
 class Halted(LocalError):
@@ -106,55 +96,47 @@ class Pump:
         self._on_alarm = on_alarm
         self._on_sync = on_sync
         self._sync_in_thread = sync_in_thread
-        self._control: deque[ReplicaEvent] = deque()
-        self._frames: dict[Lane, deque[FrameReceived]] = {lane: deque() for lane in Lane}
-        self._queued_bytes: dict[tuple[Lane, Member], int] = {}
-        self._queued_submissions = 0
-        self._timers: dict[str, int] = {}
-        self._timer_heap: list[tuple[int, str]] = []
+        self._queue = EventQueue()
         self._wake = trio.Event()
-        self._rounds = self._events = self._dropped = self._commits = 0
+        self._rounds = self._events = self._commits = 0
         self._commit_us = self._busy_us = 0
 
     # --- what the edges call: never blocks, never raises ---------------------------------------------------
 
     def post_frame(self, member: Member, lane: Lane, kind: int, body: bytes) -> None:
         """A frame from the transport; dropped and counted where that peer has too much waiting."""
-        key = (lane, member)
-        queued = self._queued_bytes.get(key, 0) + len(body) + FRAME_OVERHEAD_BYTES
-        if queued > MAX_QUEUED_BYTES_PER_PEER[lane]:
-            self._dropped += 1
-            return
-        self._queued_bytes[key] = queued
-        self._frames[lane].append(FrameReceived(member, kind, body))
-        self._wake.set()
+        if self._queue.post_frame(member, lane, kind, body):
+            self._wake.set()
 
     def post_link(self, event: LinkUp | LinkDown) -> None:
         """A link came up or went down."""
-        self._control.append(event)
+        self._queue.post(event)
         self._wake.set()
 
     def post_submission(self, event: TransactionsSubmitted) -> bool:
         """False where too many requests wait already: the client is told that we are busy."""
-        if self._queued_submissions >= MAX_QUEUED_SUBMISSIONS:
-            return False
-        self._queued_submissions += 1
-        self._control.append(event)
-        self._wake.set()
-        return True
+        is_taken = self._queue.post_submission(event)
+        if is_taken:
+            self._wake.set()
+        return is_taken
 
     def statistics(self) -> PumpStatistics:
         """A snapshot."""
-        queued = len(self._control) + sum(len(frames) for frames in self._frames.values())
         return PumpStatistics(
-            self._rounds, self._events, self._dropped, self._commit_us, self._commits, self._busy_us, queued
+            rounds=self._rounds,
+            events=self._events,
+            dropped_frames=self._queue.dropped_frames,
+            commit_us_total=self._commit_us,
+            commits=self._commits,
+            busy_us_total=self._busy_us,
+            queued=len(self._queue),
         )
 
     # --- the loop ------------------------------------------------------------------------------------------
 
     async def run(self, first: ReplicaEvent) -> None:
         """Run until cancelled. Raises ``Halted``, or ``LocalError`` from a disk that refuses."""
-        self._control.append(first)
+        self._queue.post(first)
         while True:
             await self._wait_for_work()
             started = monotonic_us()
@@ -165,34 +147,23 @@ class Pump:
             await trio.lowlevel.checkpoint()
 
     async def _wait_for_work(self) -> None:
-        if self._has_work():
+        if self._queue or self._replica.busy:
             return
         self._wake = trio.Event()
-        deadline = self._next_deadline()
-        if deadline is None:
+        due = self._queue.next_due()
+        if due is None:
             await self._wake.wait()
             return
-        with trio.move_on_after(max(0, deadline - monotonic_ms()) / 1000):
+        with trio.move_on_after(max(0, due - monotonic_ms()) / 1000):
             await self._wake.wait()
-
-    def _has_work(self) -> bool:
-        return bool(self._control or self._replica.busy or any(self._frames.values()))
-
-    def _next_deadline(self) -> int | None:
-        while self._timer_heap:
-            deadline, timer = self._timer_heap[0]
-            if self._timers.get(timer) == deadline:
-                return deadline
-            heapq.heappop(self._timer_heap)
-        return None
 
     def _gather(self) -> list[Effects]:
         gathered: list[Effects] = []
         now = monotonic_ms()
         stop = now + ROUND_BUDGET_MS
-        self._post_due_timers(now)
+        self._queue.post_due_timers(now)
         for _ in range(MAX_ROUND_EVENTS):
-            event = self._take_event()
+            event = self._queue.take()
             if event is None:
                 break
             self._events += 1
@@ -207,26 +178,6 @@ class Pump:
                 break
         return gathered
 
-    def _post_due_timers(self, now: int) -> None:
-        while (deadline := self._next_deadline()) is not None and deadline <= now:
-            _, timer = heapq.heappop(self._timer_heap)
-            del self._timers[timer]
-            self._control.append(TimerFired(timer))
-
-    def _take_event(self) -> ReplicaEvent | None:
-        if self._control:
-            event = self._control.popleft()
-            if isinstance(event, TransactionsSubmitted):
-                self._queued_submissions -= 1
-            return event
-        for lane, frames in self._frames.items():
-            if frames:
-                frame = frames.popleft()
-                key = (lane, frame.member)
-                self._queued_bytes[key] -= len(frame.body) + FRAME_OVERHEAD_BYTES
-                return frame
-        return None
-
     async def _honour(self, gathered: list[Effects]) -> None:
         records: list[Record] = []
         for effects in gathered:
@@ -240,7 +191,7 @@ class Pump:
             for outgoing in effects.sends:
                 self._send(outgoing)
             for timer in effects.timers:
-                self._set_timer(timer.timer, timer.delay_ms, now)
+                self._queue.set_timer(timer.timer, None if timer.delay_ms is None else now + timer.delay_ms)
             for reply in effects.replies:
                 self._on_reply(reply)
             for block in effects.certified:
@@ -261,11 +212,3 @@ class Pump:
         self._commit_us += took_us
         self._commits += 1
         self._on_sync(took_us)
-
-    def _set_timer(self, timer: str, delay_ms: int | None, now: int) -> None:
-        if delay_ms is None:
-            self._timers.pop(timer, None)
-            return
-        deadline = now + delay_ms
-        self._timers[timer] = deadline
-        heapq.heappush(self._timer_heap, (deadline, timer))

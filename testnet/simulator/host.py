@@ -16,8 +16,6 @@ What does not live here: what a replica decides, and when a fault comes.
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -25,6 +23,7 @@ from random import Random
 from typing import Final, Protocol
 
 from consensus.engine import Record
+from node.event_queue import EventQueue
 from node.events import (
     BlockCertified,
     Effects,
@@ -40,13 +39,7 @@ from node.events import (
     TransactionsSubmitted,
 )
 from node.members import Member
-from node.pump import (
-    FRAME_OVERHEAD_BYTES,
-    MAX_QUEUED_BYTES_PER_PEER,
-    MAX_QUEUED_SUBMISSIONS,
-    MAX_ROUND_EVENTS,
-    ROUND_BUDGET_MS,
-)
+from node.pump import MAX_ROUND_EVENTS, ROUND_BUDGET_MS
 from node.replica import Replica, open_replica
 from node.replica_setup import ReplicaSetup
 from node.wire import FrameKind
@@ -144,7 +137,7 @@ class SimulatedHost:
         self.setup: ReplicaSetup | None = None
         self.replica: Replica | None = None
         self.events = 0
-        self.dropped_frames = 0
+        self._dropped_before = 0
         self._prepare = prepare
         self._scheduler = scheduler
         self._network = network
@@ -152,21 +145,23 @@ class SimulatedHost:
         self._alter = alter
         # Processes have clocks of their own: an interval measured across two hosts must show as nonsense.
         self._monotonic_offset_ms = rng.randint(0, 10**7)
+        self._queue = EventQueue()
         self._forget()
 
     def _forget(self) -> None:
         """What a process loses when it dies."""
-        self._control: deque[ReplicaEvent] = deque()
-        self._frames: dict[Lane, deque[FrameReceived]] = {lane: deque() for lane in Lane}
-        self._queued_bytes: dict[tuple[Lane, Member], int] = {}
-        self._queued_submissions = 0
-        self._timers: dict[str, int] = {}
-        self._timer_heap: list[tuple[int, str]] = []
+        self._dropped_before = self.dropped_frames
+        self._queue = EventQueue()
         self._is_round_planned = False
         self._has_started = False
         self._held_back: Callable[[], None] | None = None
 
     # --- life ------------------------------------------------------------------------------------------
+
+    @property
+    def dropped_frames(self) -> int:
+        """In all its lives."""
+        return self._dropped_before + self._queue.dropped_frames
 
     @property
     def is_running(self) -> bool:
@@ -190,7 +185,7 @@ class SimulatedHost:
             return
         self.state = HostState.RUNNING
         self._observer.on_opened(self)
-        self._control.append(Start())
+        self._queue.post(Start())
         self._network.on_started(self.name)
         self._wake()
 
@@ -228,26 +223,18 @@ class SimulatedHost:
 
     def post_frame(self, sender: Member, lane: Lane, kind: int, body: bytes) -> None:
         """A frame from the network; dropped where that peer has too much waiting."""
-        key = (lane, sender)
-        queued = self._queued_bytes.get(key, 0) + len(body) + FRAME_OVERHEAD_BYTES
-        if queued > MAX_QUEUED_BYTES_PER_PEER[lane]:
-            self.dropped_frames += 1
-            return
-        self._queued_bytes[key] = queued
-        self._frames[lane].append(FrameReceived(sender, kind, body))
-        self._wake()
+        if self._queue.post_frame(sender, lane, kind, body):
+            self._wake()
 
     def post_link(self, event: LinkUp | LinkDown) -> None:
         """A link came up or went down."""
-        self._control.append(event)
+        self._queue.post(event)
         self._wake()
 
     def submit(self, event: TransactionsSubmitted) -> bool:
         """A client's request; false where nobody takes it."""
-        if self.state is not HostState.RUNNING or self._queued_submissions >= MAX_QUEUED_SUBMISSIONS:
+        if self.state is not HostState.RUNNING or not self._queue.post_submission(event):
             return False
-        self._queued_submissions += 1
-        self._control.append(event)
         self._wake()
         return True
 
@@ -278,11 +265,11 @@ class SimulatedHost:
         replica = self.replica
         assert replica is not None, "a running host has a replica"
         start_us = now_us = self._scheduler.now_us
-        self._post_due_timers(now_us)
+        self._queue.post_due_timers(now_us)
         gathered: list[Effects] = []
         try:
             for _ in range(MAX_ROUND_EVENTS):
-                event = self._take_event()
+                event = self._queue.take()
                 if event is None:
                     break
                 self.events += 1
@@ -291,9 +278,11 @@ class SimulatedHost:
                 now_us += EVENT_US
                 if now_us - start_us >= ROUND_BUDGET_MS * US_PER_MS:
                     break
-            if replica.busy:
+            while replica.busy:
                 gathered.append(self._alter(replica.work(self._to_monotonic_ms(now_us))))
                 now_us += WORK_US
+                if now_us - start_us >= ROUND_BUDGET_MS * US_PER_MS:
+                    break
         except Exception as error:
             self._end("exception")
             self._observer.on_exception(self, error)
@@ -304,19 +293,6 @@ class SimulatedHost:
 
     def _to_monotonic_ms(self, now_us: int) -> int:
         return self._monotonic_offset_ms + now_us // US_PER_MS
-
-    def _take_event(self) -> ReplicaEvent | None:
-        if self._control:
-            event = self._control.popleft()
-            if isinstance(event, TransactionsSubmitted):
-                self._queued_submissions -= 1
-            return event
-        for lane, frames in self._frames.items():
-            if frames:
-                frame = frames.popleft()
-                self._queued_bytes[lane, frame.member] -= len(frame.body) + FRAME_OVERHEAD_BYTES
-                return frame
-        return None
 
     # --- effects ---------------------------------------------------------------------------------------
 
@@ -339,7 +315,7 @@ class SimulatedHost:
             self._observer.on_started(self)
         replica = self.replica
         assert replica is not None, "it did not die"
-        if self._control or replica.busy or any(self._frames.values()):
+        if self._queue or replica.busy:
             self._wake()
 
     def _steps(self, gathered: list[Effects]) -> Iterator[None]:
@@ -372,21 +348,12 @@ class SimulatedHost:
 
     def _set_timer(self, timer: str, delay_ms: int | None) -> None:
         if delay_ms is None:
-            self._timers.pop(timer, None)
+            self._queue.set_timer(timer, None)
             return
         due_us = self._scheduler.now_us + delay_ms * US_PER_MS
-        self._timers[timer] = due_us
-        heapq.heappush(self._timer_heap, (due_us, timer))
+        self._queue.set_timer(timer, due_us)
         life = self.lives
         self._scheduler.at(due_us, lambda: self._wake() if self.lives == life else None)
-
-    def _post_due_timers(self, now_us: int) -> None:
-        heap = self._timer_heap
-        while heap and heap[0][0] <= now_us:
-            due_us, timer = heapq.heappop(heap)
-            if self._timers.get(timer) == due_us:
-                del self._timers[timer]
-                self._control.append(TimerFired(timer))
 
 
 def describe_event(event: ReplicaEvent) -> tuple[str, str]:
