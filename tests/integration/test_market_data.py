@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from testnet.workloads.synthetic import write_recording
 from testnet.workloads.market_terms import find_market
+from testnet.workloads.synthetic import write_recording
 from tests.integration.live_network import LiveNetwork
 
 pytestmark = pytest.mark.process
@@ -32,8 +32,8 @@ def choose_recordings(live: LiveNetwork, folder: Path) -> list[Path]:
 async def test_recorded_streams_trade_in_real_time_on_two_shards(live: LiveNetwork, tmp_path: Path) -> None:
     files = [part for path in choose_recordings(live, tmp_path) for part in ("--file", str(path))]
     outcome = await live.testnet(
-        "load", "--workload", "market-data", *files, "--duration", str(SECONDS), "--speed", "1", "--depth-bps", "10",
-        "--json",
+        "load", "--workload", "market-data", *files, "--duration", str(SECONDS), "--speed", "1",
+        "--depth-bps", "10", "--json",
     )  # fmt: skip
     result = outcome.check().json
     assert result["certified"] > 0

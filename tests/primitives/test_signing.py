@@ -169,7 +169,7 @@ def test_derived_seeds_differ_by_master_label_kind_and_division() -> None:
         derive_seed(b"master", "account", "1"),
         derive_seed(b"master", "account1"),
         derive_seed(b"master", 1, "account"),
-        derive_seed(b"master", "accoun", "t1"),
+        derive_seed(b"master", "ac", "count1"),
     ]
     assert len({*seeds}) == len(seeds)
     assert all(len(seed) == signing.SEED_BYTES for seed in seeds)
