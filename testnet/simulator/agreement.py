@@ -45,10 +45,6 @@ class AgreementChecker(Checker):
         """The highest height that any honest member of ``shard`` has certified."""
         return max(self._hashes[shard], default=0)
 
-    def certified_hash(self, shard: int, height: int) -> bytes | None:
-        """The header hash that honest members agree on."""
-        return self._hashes[shard].get(height)
-
     def on_started(self, host: SimulatedHost) -> None:
         assert host.replica is not None, "it just started"
         # A block that came by catching up is in the chain store alone, and a power failure may take it; its

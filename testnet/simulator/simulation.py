@@ -51,7 +51,6 @@ class Outcome:
     seed: int
     violations: tuple[Violation, ...]
     trace_hash: str
-    trace_lines: int
     tail: tuple[str, ...]
     events: int
     simulated_us: int
@@ -61,7 +60,6 @@ class Outcome:
     refused: int
     transfers: int
     struck: Mapping[str, int]
-    crashes: int
 
     @property
     def is_ok(self) -> bool:
@@ -127,7 +125,6 @@ def simulate(plan: SimulationPlan, sink: Callable[[str], None] | None = None) ->
         seed=plan.seed,
         violations=tuple(world.verdicts.violations),
         trace_hash=world.trace.digest(),
-        trace_lines=world.trace.lines,
         tail=tuple(world.trace.tail),
         events=world.events,
         simulated_us=world.scheduler.now_us,
@@ -137,7 +134,6 @@ def simulate(plan: SimulationPlan, sink: Callable[[str], None] | None = None) ->
         refused=sum(clients.refused for clients in world.load.clients),
         transfers=0 if world.money is None else sum(len(locks) for locks in world.money.transfers.values()),
         struck={fault.value: count for fault, count in nemesis.struck.items()},
-        crashes=sum(host.lives // 2 for host in hosts),
     )
 
 

@@ -31,7 +31,6 @@ class Trace:
         self._names = {name: f"{name:<7}" for name in columns}
         self._hasher = sha256()
         self._sink = sink
-        self.lines = 0
         self.tail: deque[str] = deque(maxlen=KEPT_LINES)
 
     def note(self, now_us: int, name: str, letter: str, detail: str) -> None:
@@ -49,7 +48,6 @@ class Trace:
 
     def _add(self, line: str) -> None:
         self._hasher.update(line.encode())
-        self.lines += 1
         self.tail.append(line)
         if self._sink is not None:
             self._sink(line)
