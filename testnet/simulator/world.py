@@ -6,6 +6,7 @@ run at the first violation. What does not live here: phases and bounds (``simula
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
@@ -32,6 +33,7 @@ from testnet.simulator.votes import AttestationLogChecker, VoteChecker
 SAMPLE_US: Final = 100 * US_PER_MS
 """How often conditions and bounds are looked at."""
 TWIN_MARK: Final = "'"
+ACCUSATION: Final = re.compile(r"evidence against member (\d+)")
 
 C = TypeVar("C", bound=Checker)
 
@@ -211,9 +213,16 @@ class World:
                     clients.on_certified(block)
 
     def on_alarm(self, host: SimulatedHost, sentence: str) -> None:
+        """An honest member raises no alarm, unless it caught a liar: nobody honest is ever accused."""
         self.trace.note(self.scheduler.now_us, host.name, "!", sentence)
-        if host.is_honest:
+        self.verdicts.now_us = self.scheduler.now_us
+        accused = ACCUSATION.match(sentence)
+        if host.is_honest and (accused is None or not self._is_liar(host.member.shard, int(accused[1]))):
             self.verdicts.report("alarm", host.name, sentence)
+
+    def _is_liar(self, shard: int, index: int) -> bool:
+        members = [host for host in self.hosts.values() if (host.member.shard, host.member.index) == (shard, index)]
+        return not all(host.is_honest for host in members)
 
     def on_opened(self, host: SimulatedHost) -> None:
         self.trace.note(self.scheduler.now_us, host.name, "+", f"life {host.lives}")

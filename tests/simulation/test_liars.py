@@ -72,3 +72,12 @@ def test_an_honest_member_halts_loudly_where_a_lying_quorum_certifies_another_he
     violations = simulate(plan).violations
     assert [violation.checker for violation in violations] == ["alarm", "halt"]
     assert {violation.subject for violation in violations} == {"s0v0"}
+
+
+def test_evidence_against_a_liar_is_no_violation_and_against_the_honest_it_is() -> None:
+    world = build_world(calm_plan(760, TOY, make_liars=lambda chance: {"s0v1": DoubleAttesting()}))
+    honest = world.hosts["s0v0"]
+    world.on_alarm(honest, "evidence against member 1: double-attestation")
+    assert not world.verdicts.violations
+    world.on_alarm(honest, "evidence against member 2: double-attestation")
+    assert [violation.checker for violation in world.verdicts.violations] == ["alarm"]
