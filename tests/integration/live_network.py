@@ -25,6 +25,7 @@ from primitives.signing import Ed25519Signer
 from shards.transactions import (
     SETTLEMENT_ASSET,
     Action,
+    CancelAll,
     Mode,
     Observation,
     OracleReport,
@@ -262,6 +263,13 @@ async def submit(client: NodeClient, signed: bytes) -> str:
 async def open_traders(network: Network, client: NodeClient, shard: int, count: int) -> list[Trader]:
     """The first ``count`` funded test accounts of a shard."""
     return [await Trader.open(network, account, client, shard) for account in network.accounts_of(shard)[:count]]
+
+
+async def clear_book(network: Network, client: NodeClient, shard: int) -> None:
+    """Cancel every open order of the test accounts, whatever the tests before left."""
+    traders = [await Trader.open(network, account, client, shard) for account in network.accounts_of(shard)]
+    for identity in [await submit(client, trader.sign(CancelAll())) for trader in traders]:
+        assert (await client.wait_certified(identity)).code == "OK"
 
 
 async def report_price(network: Network, client: NodeClient, shard: int) -> int:

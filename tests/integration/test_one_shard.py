@@ -18,6 +18,7 @@ from tests.integration.live_network import (
     LiveNetwork,
     Trader,
     certify,
+    clear_book,
     open_traders,
     report_price,
     run_rialto,
@@ -62,6 +63,7 @@ async def test_a_trade_appears_in_both_accounts_in_the_book_and_on_the_stream(li
     async with AsyncExitStack() as stack:
         clients = await open_clients(stack, live)
         price = await report_price(live.network, clients[0], 0)
+        await clear_book(live.network, clients[0], 0)
         maker, taker = await open_traders(live.network, clients[0], 0, 2)
         topics = [f"trades:{MARKET}", f"book:{MARKET}", "blocks"]
         stream = await stack.enter_async_context(clients[3].stream(topics))
@@ -143,6 +145,7 @@ async def test_a_transaction_that_was_certified_once_never_executes_again(live: 
 async def test_the_command_line_places_lists_and_cancels_an_order(live: LiveNetwork) -> None:
     async with live.client("s0v0") as client:
         price = await report_price(live.network, client, 0)
+        await clear_book(live.network, client, 0)
     key = str(live.network.accounts_of(0)[2].key_file)
     options = ("--key", key, "--name", live.name, "--json")
     human = f"{(price - 10_000) / 10:.1f}"
