@@ -127,7 +127,7 @@ def build_components(setup: ReplicaSetup) -> Components:
     peers, pins, budget = Peers(committee, index), Pins(log), ServingBudget()
     mempool, pool = Mempool(limits), BatchPool(committee.size)
     verification = VerificationQueue(
-        setup.application, mempool, limits, setup.wall, lambda identifier: _find_executed(chain, identifier)
+        setup.application, mempool, pool, limits, setup.wall, lambda identifier: _find_executed(chain, identifier)
     )
     receiver = BatchReceiver(committee, setup.scheme, setup.application, pool, chain, verification, parameters)
     submissions = SubmissionTickets(verification)
@@ -144,6 +144,7 @@ def build_components(setup: ReplicaSetup) -> Components:
         receiver.take_inline,
         receiver.recall,
         verification.add_urgent,
+        verification.accept_proven,
     )
     maker = BatchMaker(
         committee, setup.signer, index, mempool, pool, parameters, limits, first_sequence=setup.wall()

@@ -9,7 +9,7 @@ from consensus.committee import Committee
 from node.application import Application
 from node.batches import BatchPool, HeldBatch
 from node.chain import Chain
-from node.verification import VerificationQueue, decode_transactions
+from node.verification import VerificationQueue
 from node.wire import (
     SignedBatch,
     compute_batch_digest,
@@ -103,7 +103,7 @@ class BatchReceiver:
             if compute_batch_digest(self._committee, batch.body) != digest:
                 raise LocalError("a stored batch is not the one that its key names")
             held = HeldBatch(digest, decode_batch_body(batch, self._committee), frame, now_ms)
-            decode_transactions(self._application, held)
+            self._verification.accept_proven(held)
         except RemoteError as error:
             raise LocalError(f"a stored batch is damaged: {error}") from None
         return held

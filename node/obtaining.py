@@ -5,9 +5,9 @@ through: bytes here → well formed → bodies here and verified → *valid or n
 something is missing it is asked for after ``fetch_delay_ms`` (lanes reorder, it is probably on its way): payloads
 from the engine's sources, bodies from author, proposer, then the sources, then anybody, one after the other.
 
-Validity is pure (``node.payload``). Admission only defers: the timestamp may lie ``clock_drift_ms`` ahead of our
-wall clock (not asked of a payload that is proven), and the beacon block must be executed here. A deferred answer is
-given when time or the beacon has come.
+Validity is pure (``node.payload``). Signatures of a decided payload are not verified here any more: a quorum did.
+Admission only defers: the timestamp may lie ``clock_drift_ms`` ahead of our wall clock (not asked of a payload that is
+proven), and the beacon block must be executed here. A deferred answer is given when time or the beacon has come.
 
 Bounds: ``MAX_TASKS``, and whatever a task names is bounded by the payload rules. What does not live here: pinning
 and the engine (``node.replica``).
@@ -114,10 +114,12 @@ class Obtaining:
         receive_inline: Callable[[bytes, SignedBatch, bytes, int], None],
         recall_executed: Callable[[bytes, int], HeldBatch | None],
         prioritise: Callable[[HeldBatch], None],
+        accept_proven: Callable[[HeldBatch], None],
     ) -> None:
         """``receive_inline(digest, batch, encoded, now)`` takes a body that rode inside a payload (it raises
         ``RemoteError`` for a bad one), ``recall_executed(digest, now)`` finds a batch of an earlier block in the
-        chain store, ``prioritise`` moves a batch up in the verification queue."""
+        chain store, ``prioritise`` moves a batch up in the verification queue, ``accept_proven`` decodes one whose
+        signatures a quorum verified (it raises ``RemoteError`` where it does not decode)."""
         self._committee = committee
         self._own_index = own_index
         self._pool = pool
@@ -128,6 +130,7 @@ class Obtaining:
         self._receive_inline = receive_inline
         self._recall_executed = recall_executed
         self._prioritise = prioritise
+        self._accept_proven = accept_proven
         self._tasks: dict[tuple[int, bytes], PayloadTask] = {}
         self._floor = 0
 
@@ -328,11 +331,23 @@ class Obtaining:
                 self._prioritise(batch)
         if task.missing:
             return
+        if task.is_decided:
+            self._trust_quorum(task)
         states = {batch.state for batch in task.batches.values()}
         if BatchState.REFUSED in states:
             task.is_valid = False
         elif BatchState.UNVERIFIED not in states:
             task.is_valid = has_valid_bodies(task.payload, task.batches, task.slot, self._parameters)
+
+    def _trust_quorum(self, task: PayloadTask) -> None:
+        """A quorum voted for this payload, so f + 1 honest members verified its signatures: one that is behind
+        does not do it again, and so does not fall further behind."""
+        for batch in task.batches.values():
+            if batch.state is BatchState.UNVERIFIED:
+                try:
+                    self._accept_proven(batch)
+                except RemoteError:
+                    batch.state = BatchState.REFUSED
 
     def _request_bodies(self, task: PayloadTask, attempt: int) -> list[FetchRequest]:
         by_target: dict[int, list[bytes]] = {}

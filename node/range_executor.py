@@ -14,7 +14,6 @@ from node.batches import BatchState, HeldBatch
 from node.catch_up import VerifiedBlock
 from node.effects_draft import EffectsDraft
 from node.executor import Diverged, ResolvedPayload
-from node.verification import decode_transactions
 from primitives.codec import encode
 from primitives.errors import RemoteError
 
@@ -59,13 +58,11 @@ class RangeExecutor:
         parts = self._parts
         self._take_certificates(block.certificate, parts.catch_up.covering)
         try:
-            for batch in block.batches:
-                decode_transactions(parts.application, batch)
+            batches = tuple([self._open_batch(batch) for batch in block.batches])
         except RemoteError as error:
             raise Diverged(
                 f"certified block {block.header.height} is invalid here: {error}", (encode(block.header),)
             ) from None
-        batches = tuple([self._known_batch(batch) for batch in block.batches])
         resolved = ResolvedPayload(block.header.payload_digest, block.data, block.payload, batches)
         self._apply(resolved, draft, now_ms)
         if parts.executor.tip_hash != block.hash:
@@ -83,7 +80,9 @@ class RangeExecutor:
             with contextlib.suppress(RemoteError):
                 certifier.on_certificate(own)
 
-    def _known_batch(self, batch: HeldBatch) -> HeldBatch:
-        """The pool's own object for this batch, so that it leaves the pool when executed."""
-        known = self._parts.pool.find(batch.digest)
-        return known if known is not None and known.state is BatchState.VERIFIED else batch
+    def _open_batch(self, batch: HeldBatch) -> HeldBatch:
+        """The pool's own object where it has this batch, so that it leaves pool and verification when executed."""
+        known = self._parts.pool.find(batch.digest) or batch
+        if known.state is not BatchState.VERIFIED:
+            self._parts.verification.accept_proven(known)
+        return known

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from node.application import Application, Transaction
-from node.batches import BatchState, HeldBatch
+from node.application import Application
+from node.batches import BatchPool, BatchState, HeldBatch
 from node.events import SubmissionReply, SubmissionResult, TransactionsSubmitted
 from node.mempool import ACCEPTED, BUSY, DUPLICATE, Mempool
 from node.replica_setup import ReplicaLimits
@@ -60,6 +60,7 @@ class VerificationQueue:
         self,
         application: Application,
         mempool: Mempool,
+        pool: BatchPool,
         limits: ReplicaLimits,
         wall: Callable[[], int],
         find_executed: Callable[[bytes], int | None],
@@ -67,6 +68,7 @@ class VerificationQueue:
         """``find_executed`` gives the height at which a transaction id was executed, if it was."""
         self._application = application
         self._mempool = mempool
+        self._pool = pool
         self._limits = limits
         self._wall = wall
         self._find_executed = find_executed
@@ -114,6 +116,15 @@ class VerificationQueue:
         """A batch that a payload in flight waits for; where it is queued already it moves up."""
         if batch not in self._urgent:
             self._urgent.append(batch)
+
+    def accept_proven(self, batch: HeldBatch) -> None:
+        """Take a batch of a block that a quorum voted for: it verified the signatures, so decoding is enough.
+
+        Raises ``RemoteError`` where a transaction does not decode, which contradicts the quorum.
+        """
+        batch.transactions = [self._application.decode(raw) for raw in batch.body.transactions]
+        batch.state = BatchState.VERIFIED
+        self._pool.mark_verified(batch)
 
     # --- working ---------------------------------------------------------------------------------------
 
@@ -200,13 +211,3 @@ class VerificationQueue:
         if height is not None:
             return SubmissionResult(identifier, DUPLICATE, f"it was executed in block {height}")
         return SubmissionResult(identifier, error.code, error.message)
-
-
-def decode_transactions(application: Application, batch: HeldBatch) -> None:
-    """Decode the transactions of a batch that a certified block holds: a quorum verified their signatures.
-
-    Raises ``RemoteError`` where they do not decode, which contradicts the certificate.
-    """
-    found: list[Transaction] = [application.decode(raw) for raw in batch.body.transactions]
-    batch.transactions = found
-    batch.state = BatchState.VERIFIED
