@@ -6,8 +6,8 @@ something is missing it is asked for after ``fetch_delay_ms`` (lanes reorder, it
 from the engine's sources, bodies from author, proposer, then the sources, then anybody, one after the other.
 
 Validity is pure (``node.payload``). Signatures of a decided payload are not verified here any more: a quorum did.
-Admission only defers: the timestamp may lie ``clock_drift_ms`` ahead of our wall clock (not asked of a payload that is
-proven), and the beacon block must be executed here. A deferred answer is given when time or the beacon has come.
+Admission only defers: the timestamp may lie ``clock_drift_ms`` ahead of our wall clock (not asked of a payload that
+is proven), and the beacon block must be executed here. A deferred answer is given when time or the beacon has come.
 
 Bounds: ``MAX_TASKS``, and whatever a task names is bounded by the payload rules. What does not live here: pinning
 and the engine (``node.replica``).
