@@ -90,6 +90,7 @@ class Replica:
         self._readiness = Readiness.IDLE
         self._is_overdue = False
         self._view = parts.driver.statistics().view
+        self._was_fed = False
         self._last_block_wall_ms = parts.wall()
         self._certified_wall_ms: int | None = None
         self._is_halted = False
@@ -230,6 +231,7 @@ class Replica:
     def _feed(self, event: EngineEvent, draft: EffectsDraft, now_ms: int) -> None:
         """One event to the engine; wishes and decisions are noted and honoured by the cascade."""
         parts = self._parts
+        self._was_fed = True
         output: Output = parts.driver.feed(event, draft, now_ms)
         self._note_view(now_ms)
         for wish in output.wishes:
@@ -358,6 +360,9 @@ class Replica:
         return True
 
     def _note_view(self, now_ms: int) -> None:
+        if not self._was_fed:
+            return
+        self._was_fed = False
         view = self._parts.driver.statistics().view
         if view != self._view:
             self._view = view
