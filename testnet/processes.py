@@ -20,9 +20,8 @@ import psutil
 import trio
 
 from node.durable_files import PRIVATE_FILE_MODE
-from node.process_file import PROCESS_FILE_NAME, ProcessFile
+from node.process_file import ProcessFile, read_process_file
 from primitives.errors import LocalError
-from testnet.directory import read_json
 
 NODE_COMMAND: Final = (sys.executable, "-m", "testnet.cli", "node", "start")
 HOME_OPTION: Final = "--home"
@@ -52,7 +51,7 @@ class RunningProcess:
 
 def find_process(home: Path) -> RunningProcess | None:
     """The living process that wrote ``process.json`` in ``home``; ``None`` where it is dead or not there yet."""
-    file = read_process_file(home)
+    file = find_process_file(home)
     if file is None or not is_process_of(file.pid, home):
         return None
     try:
@@ -64,11 +63,11 @@ def find_process(home: Path) -> RunningProcess | None:
         return None
 
 
-def read_process_file(home: Path) -> ProcessFile | None:
+def find_process_file(home: Path) -> ProcessFile | None:
     """What ``process.json`` says, dead or alive; ``None`` where there is none, or half of one."""
     try:
-        return ProcessFile(**read_json(home / PROCESS_FILE_NAME))
-    except (LocalError, TypeError):
+        return read_process_file(home)
+    except LocalError:
         return None
 
 

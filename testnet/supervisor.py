@@ -50,8 +50,8 @@ from testnet.processes import (
     NODE_COMMAND,
     POLL_S,
     find_process,
+    find_process_file,
     read_last_words,
-    read_process_file,
     scan_processes,
     signal_process,
     spawn_member,
@@ -205,7 +205,7 @@ class Supervisor:
         self._watch(slot)
         with trio.move_on_after(BIND_TIMEOUT_S):
             while slot.lives:
-                file = read_process_file(entry.home)
+                file = find_process_file(entry.home)
                 if file is not None and file.pid == slot.pid:
                     slot.endpoint = file
                     self._keep_ports(slot, file)

@@ -7,6 +7,7 @@ is certified. What does not live here: load on real networks (``testnet.workload
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -132,7 +133,7 @@ class Load(Protocol):
         ...
 
 
-class _Ticking:
+class _Ticking(ABC):
     """Calls ``_tick`` at random intervals, and lets clients send again."""
 
     def __init__(self, clients: Sequence[Clients], scheduler: Scheduler, rng: Random, mean_gap_us: int) -> None:
@@ -162,8 +163,9 @@ class _Ticking:
         if not self._is_stopped:
             self._tick()
 
+    @abstractmethod
     def _tick(self) -> None:
-        raise NotImplementedError
+        """Submit what is due now."""
 
     def _resend(self) -> None:
         for clients in self.clients:
