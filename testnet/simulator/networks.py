@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any, Final
 
 from consensus.committee import Committee
-from consensus.engine import load_engine_factory
+from consensus.engine import EngineFactory, load_engine_factory
 from crosslink.beacon import BeaconApplication
 from crosslink.follower import BeaconFollower
 from node.application import Application
@@ -79,8 +79,10 @@ def build_parameters(shape: Shape) -> ProtocolParameters:
 class SimulatedNetwork:
     """Everything that members agree on, and the secrets of all of them."""
 
-    def __init__(self, shape: Shape, keys: KeyMaker, seed: int) -> None:
+    def __init__(self, shape: Shape, keys: KeyMaker, seed: int, factory: EngineFactory | None = None) -> None:
+        """``factory`` replaces the engine that ``shape`` names: an engine that is not installed, or a mutant."""
         self.shape = shape
+        self._factory = load_engine_factory(shape.engine) if factory is None else factory
         self.keys = keys
         self.parameters = build_parameters(shape)
         self.shards = tuple(range(shape.shards))
@@ -177,7 +179,7 @@ class SimulatedNetwork:
             committee=self.committees[member.shard],
             signer=self.signer_of(member),
             scheme=self.keys.scheme,
-            engine=load_engine_factory(self.shape.engine),
+            engine=self._factory,
             engine_parameters=build_engine_parameters(self.genesis, member.shard),
             application=application,
             parameters=self.parameters,

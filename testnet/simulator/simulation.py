@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from consensus.engine import WorkLevel
+from consensus.engine import EngineFactory, WorkLevel
 from testnet.simulator.byzantine import Misconduct
 from testnet.simulator.checker import Violation
 from testnet.simulator.faults import Nemesis
@@ -92,17 +92,21 @@ def draw_plan(seed: int, shape: Shape, safety_us: int = 6 * US_PER_S) -> Simulat
     )
 
 
-def build_world(plan: SimulationPlan, sink: Callable[[str], None] | None = None) -> World:
-    """The plan's world, nothing started."""
+def build_world(
+    plan: SimulationPlan, sink: Callable[[str], None] | None = None, *, factory: EngineFactory | None = None
+) -> World:
+    """The plan's world, nothing started. ``factory`` replaces the engine that the plan names, say by a mutant."""
     chance = Chance(plan.seed)
     keys: KeyMaker = RealKeys(plan.seed) if plan.has_real_signatures else TokenKeys(plan.seed)
-    network = SimulatedNetwork(plan.shape, keys, plan.seed)
+    network = SimulatedNetwork(plan.shape, keys, plan.seed, factory)
     return World(network, chance, plan.make_liars(chance), plan.twins, plan.load_gap_us, sink)
 
 
-def simulate(plan: SimulationPlan, sink: Callable[[str], None] | None = None) -> Outcome:
-    """Run it all; ``sink`` gets every line of the trace."""
-    world = build_world(plan, sink)
+def simulate(
+    plan: SimulationPlan, sink: Callable[[str], None] | None = None, *, factory: EngineFactory | None = None
+) -> Outcome:
+    """Run it all; ``sink`` gets every line of the trace, ``factory`` is as in ``build_world``."""
+    world = build_world(plan, sink, factory=factory)
     hosts = list(world.hosts.values())
     nemesis = Nemesis(
         plan.swarm,
