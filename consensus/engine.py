@@ -19,16 +19,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from importlib.metadata import entry_points
 from typing import Any, Protocol, TypeAlias
 
 from consensus.certificate import Certificate
 from consensus.committee import Committee
-from primitives.errors import LocalError
+from consensus.registry import ENGINES, load_registered
 from primitives.hashing import hash_tagged
 from primitives.signing import SignatureScheme, Signer
-
-ENTRY_POINT_GROUP = "rialto.engines"
 
 
 def compute_payload_digest(payload: bytes) -> bytes:
@@ -232,12 +229,17 @@ class EngineStatistics:
 class EngineParameters:
     """What every engine is given; ``extra`` holds an engine's own, from the topology.
 
-    ``window_slots`` is L. ``leader_rotation_slots`` is R: the proposer moves on every R slots (0: never).
-    ``base_timeout_ms`` doubles per failed view up to ``max_timeout_ms``.
+    ``window_slots`` is L. ``leader_schedule`` and ``pacemaker`` are names (``consensus.leader``,
+    ``consensus.pacemaker``), each with the options that it understands. ``leader_rotation_slots`` is R: the
+    proposer moves on every R slots (0: never). ``base_timeout_ms`` grows per failed view to ``max_timeout_ms``.
     """
 
     window_slots: int = 16
+    leader_schedule: str = "round-robin"
+    leader_options: Mapping[str, int | str] = field(default_factory=dict)
     leader_rotation_slots: int = 0
+    pacemaker: str = "exponential"
+    pacemaker_options: Mapping[str, int | str] = field(default_factory=dict)
     base_timeout_ms: int = 1_000
     max_timeout_ms: int = 8_000
     resend_ms: int = 1_000
@@ -304,12 +306,6 @@ class EngineFactory(Protocol):
 
 def load_engine_factory(name: str) -> EngineFactory:
     """The engine registered under ``name``; raises ``LocalError`` that lists the known names."""
-    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in found:
-        raise LocalError(f"no consensus engine {name!r}; installed: {', '.join(sorted(found)) or 'none'}")
-    try:
-        loaded = found[name].load()
-    except (ImportError, AttributeError) as error:
-        raise LocalError(f"the consensus engine {name!r} does not load: {error}") from error
+    loaded = load_registered(ENGINES, name)
     factory: EngineFactory = loaded() if isinstance(loaded, type) else loaded
     return factory

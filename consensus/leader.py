@@ -1,19 +1,95 @@
-"""The leader schedule: who starts a view and who proposes for a slot.
+"""Leader schedules: who starts a view and who proposes for a slot.
 
-View v is started by member v mod n. The proposer of a slot is (v + ⌊slot / R⌋) mod n, so that with R > 0 a
-healthy view passes the privilege of proposing round the committee; R = 0 keeps the view's own leader.
+A schedule is a pure function that all members compute alike, so it is chosen by name in the genesis
+(``engine_parameters.leader_schedule``) and found through the entry-point group ``rialto.leader_schedules``. Engines
+make theirs with ``create_leader_schedule`` and never ask which one it is.
+
+| name          | member at position p of the schedule          | proposer of a slot in view v |
+|---------------|-----------------------------------------------|------------------------------|
+| `round-robin` | p mod n                                       | at v + ⌊slot / R⌋            |
+| `fixed`       | p mod n                                       | at v: it leaves with its view |
+| `shuffled`    | place p mod n of the order drawn for ⌊p / n⌋  | at v + ⌊slot / R⌋            |
+
+R is ``leader_rotation_slots``; 0 keeps the view's own leader. What does not live here: when a view ends
+(``pacemaker`` and the engines).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Protocol, TypeAlias
 
+from consensus.committee import Committee
+from consensus.engine import EngineParameters
+from consensus.registry import LEADER_SCHEDULES, load_registered
 from primitives.errors import LocalError
+from primitives.hashing import hash_tagged
+
+_SHUFFLE_TAG: Final = b"rialto/leader-shuffle"
+_REMEMBERED_ORDERS: Final = 64
+"""Orders of recent cycles: views in use are neighbours, and an order costs n hashes."""
+
+
+class LeaderSchedule(Protocol):
+    """Who leads. Pure: the same arguments give the same member, at every member and after every restart, and
+    nothing that a member saw may change the answer.
+
+    Over any 2n − 1 consecutive views every member must come up as leader at least once, or a committee whose
+    scheduled leaders are dead waits for ever.
+    """
+
+    def compute_view_leader(self, view: int) -> int:
+        """The member that starts ``view`` (sends its new-view message)."""
+        ...
+
+    def compute_proposer(self, view: int, slot: int) -> int:
+        """The member that proposes for ``slot`` while ``view`` (or, in Tendermint, round) lasts."""
+        ...
+
+
+LeaderScheduleMaker: TypeAlias = Callable[[Committee, EngineParameters], LeaderSchedule]
+"""What an entry point of the group names. It reads R and ``leader_options`` and raises ``LocalError`` where they
+make no sense to it."""
+
+
+def create_leader_schedule(committee: Committee, parameters: EngineParameters) -> LeaderSchedule:
+    """The schedule that the parameters name; raises ``LocalError`` that lists the installed ones where there is
+    none of that name, and where its options make no sense."""
+    make: LeaderScheduleMaker = load_registered(LEADER_SCHEDULES, parameters.leader_schedule)
+    schedule = make(committee, parameters)
+    _validate_schedule(schedule, committee, parameters.leader_schedule)
+    return schedule
+
+
+def _validate_schedule(schedule: LeaderSchedule, committee: Committee, name: str) -> None:
+    """The promise of the protocol for the first views: what is broken there would stall a network for ever."""
+    leaders = [schedule.compute_view_leader(view) for view in range(2 * committee.size - 1)]
+    proposers = [schedule.compute_proposer(view, 1) for view in range(2 * committee.size - 1)]
+    everybody = set(range(committee.size))
+    if set(leaders) != everybody or set(proposers) != everybody:
+        raise LocalError(
+            f"the leader schedule {name!r} must name every one of {committee.size} members within "
+            f"{2 * committee.size - 1} views, but leads by {leaders} and proposes by {proposers}"
+        )
+
+
+def _refuse_options(parameters: EngineParameters) -> None:
+    if parameters.leader_options:
+        unknown = ", ".join(sorted(parameters.leader_options))
+        raise LocalError(
+            f"the leader schedule {parameters.leader_schedule!r} has no options, so none called {unknown}"
+        )
+
+
+# --- round-robin -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class LeaderSchedule:
-    """``size`` is n; ``rotation_slots`` is R."""
+class RoundRobinSchedule:
+    """``size`` is n; ``rotation_slots`` is R. With R > 0 a healthy view passes the privilege of proposing round
+    the committee."""
 
     size: int
     rotation_slots: int = 0
@@ -23,11 +99,69 @@ class LeaderSchedule:
             raise LocalError("a leader schedule needs a member and a rotation of at least 0 slots")
 
     def compute_view_leader(self, view: int) -> int:
-        """The member that sends the new-view message of ``view``."""
+        """v mod n."""
         return view % self.size
 
     def compute_proposer(self, view: int, slot: int) -> int:
-        """The member that proposes for ``slot`` while ``view`` lasts."""
+        """(v + ⌊slot / R⌋) mod n."""
         if self.rotation_slots == 0:
             return view % self.size
         return (view + slot // self.rotation_slots) % self.size
+
+
+def create_round_robin(committee: Committee, parameters: EngineParameters) -> LeaderSchedule:
+    """The entry point ``round-robin``."""
+    _refuse_options(parameters)
+    return RoundRobinSchedule(committee.size, parameters.leader_rotation_slots)
+
+
+def create_fixed(committee: Committee, parameters: EngineParameters) -> LeaderSchedule:
+    """The entry point ``fixed``: a leader proposes until its view fails. Refuses a rotation, which would be one."""
+    _refuse_options(parameters)
+    if parameters.leader_rotation_slots != 0:
+        raise LocalError("the leader schedule 'fixed' does not rotate: leave out leader_rotation_slots")
+    return RoundRobinSchedule(committee.size)
+
+
+# --- shuffled ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ShuffledSchedule:
+    """Every n positions are led in another order, drawn from the chain id, so nobody follows the same neighbour
+    for ever: a member that harms its successor harms everybody alike. The order is public; it hides no leader."""
+
+    committee: Committee
+    rotation_slots: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rotation_slots < 0:
+            raise LocalError("a leader schedule needs a rotation of at least 0 slots")
+
+    def compute_view_leader(self, view: int) -> int:
+        """The member at position v."""
+        return self._at(view)
+
+    def compute_proposer(self, view: int, slot: int) -> int:
+        """The member at position v + ⌊slot / R⌋."""
+        return self._at(view if self.rotation_slots == 0 else view + slot // self.rotation_slots)
+
+    def _at(self, position: int) -> int:
+        cycle, place = divmod(position, self.committee.size)
+        return _draw_order(self.committee.signing_prefix, self.committee.size, cycle)[place]
+
+
+@lru_cache(maxsize=_REMEMBERED_ORDERS)
+def _draw_order(prefix: bytes, size: int, cycle: int) -> tuple[int, ...]:
+    """Members sorted by a hash of their index: every order is equally likely, up to the hash."""
+
+    def rank(member: int) -> tuple[bytes, int]:
+        return hash_tagged(_SHUFFLE_TAG, prefix, cycle.to_bytes(8, "big"), member.to_bytes(4, "big")), member
+
+    return tuple(sorted(range(size), key=rank))
+
+
+def create_shuffled(committee: Committee, parameters: EngineParameters) -> LeaderSchedule:
+    """The entry point ``shuffled``."""
+    _refuse_options(parameters)
+    return ShuffledSchedule(committee, parameters.leader_rotation_slots)

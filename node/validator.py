@@ -6,6 +6,7 @@ not live here: reading files (``node.home``), running anything (``node.runtime``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from crosslink.beacon import BeaconApplication
 from crosslink.follower import BeaconFollower
 from node.application import Application
 from node.clock import wall_ms
+from node.documents import describe_kind
 from node.genesis import BeaconGenesis, Genesis, ShardGenesis
 from node.home import OpenHome
 from node.identity import parse_seed_address
@@ -27,7 +29,11 @@ from primitives.signing import Ed25519, Ed25519Signer, SignatureScheme
 from shards.application import ShardApplication
 from shards.genesis import ShardParameters, parse_shard_parameters
 
-_ENGINE_FIELDS: Final = {field.name for field in fields(EngineParameters)} - {"extra"}
+_ENGINE_DEFAULTS: Final = {
+    field.name: getattr(EngineParameters(), field.name)
+    for field in fields(EngineParameters)
+    if field.name != "extra"
+}
 
 PlacedSeed = tuple[Member, str, int]
 
@@ -133,12 +139,19 @@ def build_shard_application(
 def build_engine_parameters(genesis: Genesis, shard: int) -> EngineParameters:
     """What the genesis says for this committee's engine; names that are not common to all engines are its own."""
     given = dict(_holder(genesis, shard).engine_parameters)
-    common: dict[str, Any] = {name: given.pop(name) for name in sorted(_ENGINE_FIELDS & given.keys())}
+    common: dict[str, Any] = {name: given.pop(name) for name in sorted(_ENGINE_DEFAULTS.keys() & given.keys())}
     common.setdefault("window_slots", genesis.parameters.window_slots)
     common.setdefault("max_payload_bytes", genesis.parameters.max_payload_bytes)
-    if any(type(value) is not int for value in common.values()):
-        raise LocalError(f"engine_parameters: {', '.join(sorted(common))} are integers")
+    _validate_kinds(common)
     return EngineParameters(**common, extra=given)
+
+
+def _validate_kinds(common: Mapping[str, Any]) -> None:
+    """Each as its default is: an integer, a name, or a table of options."""
+    for name, value in common.items():
+        kind = type(_ENGINE_DEFAULTS[name])
+        if type(value) is not kind:
+            raise LocalError(f"engine_parameters.{name}: must be {describe_kind(kind)}")
 
 
 def list_peers(genesis: Genesis, shard: int, index: int) -> tuple[Member, ...]:

@@ -11,7 +11,8 @@ Everything has a default, so the shortest topology is an empty file: two shards 
     markets = ["BTCUSDT"]
     accounts = 16                   # funded test accounts
     balance = 10_000_000            # of each, in units of the quote currency
-    [shards.engine_parameters]      # the engine's own
+    [shards.engine_parameters]      # fields of consensus.engine.EngineParameters, and the engine's own
+    leader_schedule = "round-robin"
     [shards.application]            # replaces fields of shards.genesis.ShardParameters
     [parameters]                    # fields of primitives.parameters.ProtocolParameters
     channel_window = 2048
@@ -50,9 +51,14 @@ CONFIG_SECTIONS: Final = ("rpc", "log", "limits", "checks")
 """What a topology may say of ``config.toml``; the rest follows from the member's place."""
 
 DEFAULT_ENGINE: Final = "pbft"
-LOCAL_ENGINE_PARAMETERS: Final[Mapping[str, Any]] = {"base_timeout_ms": 2_000}
+LOCAL_ENGINE_PARAMETERS: Final[Mapping[str, Any]] = {
+    "base_timeout_ms": 2_000,
+    "leader_schedule": "round-robin",
+    "pacemaker": "exponential",
+}
 """Members of a local network share one machine's cores, so a leader is given twice an engine's usual time before
-the others complain: a busy leader is not a dead one."""
+the others complain: a busy leader is not a dead one. Schedule and pacemaker are spelt out, so that the genesis
+names what its members must agree on."""
 DEFAULT_SHARDS: Final = 2
 DEFAULT_VALIDATORS: Final = 4
 DEFAULT_ACCOUNTS: Final = 16

@@ -8,8 +8,8 @@ from __future__ import annotations
 from consensus.certificate import Certificate
 from consensus.committee import Committee
 from consensus.engine import EngineParameters
-from consensus.leader import LeaderSchedule
-from consensus.pacemaker import Pacemaker
+from consensus.leader import create_leader_schedule
+from consensus.pacemaker import create_pacemaker
 from consensus.pbft.backlog import Backlog
 from consensus.pbft.reading import MAX_WINDOW_SLOTS
 from consensus.pbft.records import SlotRecords
@@ -38,8 +38,8 @@ def create_state(
         signer=signer,
         index=index,
         parameters=parameters,
-        schedule=LeaderSchedule(committee.size, parameters.leader_rotation_slots),
-        pacemaker=Pacemaker(parameters.base_timeout_ms, parameters.max_timeout_ms),
+        schedule=create_leader_schedule(committee, parameters),
+        pacemaker=create_pacemaker(parameters),
         base_height=base_height,
         certificate=own,
         window=Window(stable, parameters.window_slots),

@@ -14,7 +14,7 @@ import pytest
 
 from consensus.committee import Committee
 from consensus.engine import Send, WorkLevel
-from consensus.pacemaker import Pacemaker
+from consensus.pacemaker import ExponentialPacemaker
 from consensus.pbft import engine as engine_module
 from consensus.pbft import messages, proofs, reading
 from consensus.pbft.backlog import Backlog
@@ -152,11 +152,11 @@ def _sign_without_slot(committee: Committee, phase: Phase, view: int, slot: int,
     return _real_statement(committee, phase, view, 0, digest)
 
 
-def _forget_failures(self: Pacemaker) -> None:
+def _forget_failures(self: ExponentialPacemaker) -> None:
     """Every view gets the base."""
 
 
-def _ignore_progress(self: Pacemaker) -> None:
+def _ignore_progress(self: ExponentialPacemaker) -> None:
     """Once slow, always slow."""
 
 
@@ -253,17 +253,17 @@ MUTANTS = (
     Mutant(
         "15 timeouts never grow",
         rules.check_timeouts_grow_are_capped_and_shrink,
-        _replace(Pacemaker, "on_view_failed", _forget_failures),
+        _replace(ExponentialPacemaker, "on_view_failed", _forget_failures),
     ),
     Mutant(
         "15 timeouts never shrink",
         rules.check_timeouts_grow_are_capped_and_shrink,
-        _replace(Pacemaker, "on_progress", _ignore_progress),
+        _replace(ExponentialPacemaker, "on_progress", _ignore_progress),
     ),
     Mutant(
         "15 timeouts have no cap",
         rules.check_timeouts_grow_are_capped_and_shrink,
-        _replace(Pacemaker, "timeout_ms", property(lambda self: self._base_ms << self._failed_views)),
+        _replace(ExponentialPacemaker, "timeout_ms", property(lambda self: self._base_ms << self._failed_views)),
     ),
     Mutant(
         "15 only a quorum in one view starts the timer",

@@ -7,7 +7,7 @@ check against the real engine, which must pass, and against its mutants in ``mut
 from __future__ import annotations
 
 from consensus.engine import EngineParameters, Work, WorkLevel
-from consensus.pacemaker import Pacemaker
+from consensus.pacemaker import ExponentialPacemaker
 from consensus.pbft.messages import Commit, NewView, Prepare, ViewChange
 from primitives.codec import encode
 from tests.consensus.cluster import STORM, Cluster
@@ -192,7 +192,7 @@ def check_domains_are_separate() -> None:
 
 def check_timeouts_grow_are_capped_and_shrink() -> None:
     """15: patience doubles per failed view, has a cap, and is the base again after progress."""
-    pacemaker = Pacemaker(100, 800)
+    pacemaker = ExponentialPacemaker(100, 800)
     seen = []
     for _ in range(6):
         seen.append(pacemaker.timeout_ms)
