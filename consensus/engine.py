@@ -194,11 +194,25 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Two signed messages (encoded) of which an honest member signs at most one, or one that it never signs."""
+    """Two signed messages (encoded) of which an honest member signs at most one, or one that it never signs.
+
+    It must convince strangers: whoever has the committee and the engine's parameters checks it with
+    ``EngineFactory.verify_evidence``, from nothing but ``messages``. ``kind`` is the engine's own name for the
+    offence, lower case with hyphens, such as ``conflicting-prepare``.
+    """
 
     kind: str
     culprit: int
     messages: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EvidencePosition:
+    """Where the offence was committed: evidence of one kind against one member is wanted once for each place. What
+    an engine's kind of evidence has no use for is 0."""
+
+    slot: int
+    view: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +237,9 @@ class EngineStatistics:
     slots_in_flight: int
     view_changes: int
     buffered_bytes: int
+    asked_view: int = 0
+    """The highest view that this member installed, voted in, timed out in or asked for; 0 where ``view`` says it
+    all. Members that lost their vote log are told of it, and never sign below it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,8 +291,15 @@ class EngineFactory(Protocol):
         scheme: SignatureScheme,
         parameters: EngineParameters,
         certificate: Certificate | None,
+        first_view: int = 0,
     ) -> Engine:
-        """A fresh engine above ``certificate`` (``None``: above genesis, height 0)."""
+        """A fresh engine above ``certificate`` (``None``: above genesis, height 0).
+
+        With ``first_view`` above 0 the member has signed messages that it does not know any more, all for slots
+        at or below ``certificate``, and for views below ``first_view``. The engine signs nothing for a lower view
+        (vote, proposal, view change, timeout), also not in a later life: where it is behind, it joins by asking
+        for ``first_view`` or waits for it. An engine whose views begin anew with each slot may ignore it.
+        """
         ...
 
     def restore(
@@ -302,6 +326,23 @@ class EngineFactory(Protocol):
         """Raise ``RemoteError`` unless ``signer`` signed the outermost message. Proofs nested in it are the
         engine's to verify when it handles the message. Only then does it become ``MessageReceived``."""
         ...
+
+    def verify_evidence(
+        self, evidence: Evidence, committee: Committee, scheme: SignatureScheme, parameters: EngineParameters
+    ) -> EvidencePosition:
+        """Where the culprit broke the rules; raises ``RemoteError``, and nothing else, unless ``evidence`` proves
+        that it did.
+
+        Pure: the beacon calls it with bytes from anybody, and all its members must agree. ``messages`` are one or
+        two, distinct, and *in the order of their bytes*, whatever order they were found in; decode them bounded,
+        check that both say they are of ``culprit``, that they contradict each other, and last the signatures.
+        Checked before: chain, shard, incarnation, epoch, and that the culprit is a member. Two attestations of one
+        height are verified outside the engines. What honest members may sign is never evidence: view changes or
+        timeouts that differ, proofs by other signers, one message sent again.
+
+        Inherited as it is by the factory of an engine that emits no evidence.
+        """
+        raise RemoteError("UNKNOWN_EVIDENCE", f"this engine knows no evidence of kind {evidence.kind[:64]!r}")
 
 
 def load_engine_factory(name: str) -> EngineFactory:

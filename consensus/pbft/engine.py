@@ -291,6 +291,7 @@ class PbftEngine:
             slots_in_flight=len(slots),
             view_changes=self._views.counts.entered,
             buffered_bytes=state.backlog.buffered_bytes + held,
+            asked_view=state.target,
         )
 
 
