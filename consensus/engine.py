@@ -24,6 +24,7 @@ from typing import Any, Protocol, TypeAlias
 from consensus.certificate import Certificate
 from consensus.committee import Committee
 from consensus.registry import ENGINES, load_registered
+from primitives.errors import RemoteError
 from primitives.hashing import hash_tagged
 from primitives.signing import SignatureScheme, Signer
 
