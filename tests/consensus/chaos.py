@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 
 from consensus.engine import EngineParameters
-from tests.consensus.cluster import STORM, Cluster, Weather
+from tests.consensus.cluster import PBFT, STORM, Cluster, EngineUnderTest, Weather
 
 ROUNDS = 8
 ROUND_MS = 1_500
@@ -24,6 +24,7 @@ class Plan:
     rotation: int = 0
     weather: Weather = STORM
     dead_in_the_end: int = 0
+    under_test: EngineUnderTest = PBFT
 
 
 def run_chaos(plan: Plan) -> Cluster:
@@ -31,7 +32,9 @@ def run_chaos(plan: Plan) -> Cluster:
     rng = random.Random(f"chaos {plan.seed}")
     parameters = EngineParameters(window_slots=4, leader_rotation_slots=plan.rotation, base_timeout_ms=600)
     twins = tuple(rng.sample(range(plan.size), plan.twins))
-    cluster = Cluster(plan.size, plan.seed, parameters, plan.weather, twins, overdue_ms=2_000)
+    cluster = Cluster(
+        plan.size, plan.seed, parameters, plan.weather, twins, overdue_ms=2_000, under_test=plan.under_test
+    )
     for _ in range(ROUNDS):
         cluster.submit(rng.randint(0, 6))
         _strike(cluster, rng)

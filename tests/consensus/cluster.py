@@ -24,6 +24,8 @@ from consensus.engine import (
     CancelWish,
     Certified,
     Decided,
+    Engine,
+    EngineFactory,
     EngineParameters,
     Event,
     Evidence,
@@ -39,7 +41,7 @@ from consensus.engine import (
     WorkLevel,
     compute_payload_digest,
 )
-from consensus.pbft.engine import PbftEngine, PbftFactory
+from consensus.pbft.engine import PbftFactory
 from consensus.pbft.messages import Commit, NewView, Prepare, PrePrepare, ViewChange
 from primitives.codec import encode
 from primitives.signing import SignatureScheme, Signer
@@ -47,7 +49,36 @@ from tests.consensus.tokens import TokenScheme, make_signers
 
 TICK_MS = 100
 TRANSACTIONS_PER_PAYLOAD = 2
-FACTORY = PbftFactory()
+
+
+@dataclass(frozen=True)
+class Vote:
+    """A signed statement of which an honest member makes at most one per (kind, view, slot). ``record`` are its
+    bytes as they must be in the vote log before it leaves."""
+
+    kind: str
+    view: int
+    slot: int
+    record: bytes
+
+
+@dataclass(frozen=True)
+class EngineUnderTest:
+    """What a cluster runs, and how its checks read a message: ``None`` where it is no vote."""
+
+    factory: EngineFactory
+    read_vote: Callable[[Any], Vote | None]
+
+
+def read_pbft_vote(message: Any) -> Vote | None:
+    if isinstance(message, PrePrepare):
+        message = message.proposal
+    elif not isinstance(message, Prepare | Commit | ViewChange | NewView):
+        return None
+    return Vote(type(message).__name__, message.view, getattr(message, "slot", 0), encode(message))
+
+
+PBFT = EngineUnderTest(PbftFactory(), read_pbft_vote)
 
 
 @dataclass(frozen=True)
@@ -82,7 +113,7 @@ class Host:
     name: str
     index: int
     honest: bool = True
-    engine: PbftEngine | None = None
+    engine: Engine | None = None
     generation: int = 0
     log: dict[bytes, bytes] = field(default_factory=dict)  # durable
     pinned: dict[bytes, bytes] = field(default_factory=dict)  # durable
@@ -321,7 +352,10 @@ class Cluster:
         overdue_ms: int = 5_000,
         signers: Sequence[Signer] | None = None,
         scheme: SignatureScheme | None = None,
+        under_test: EngineUnderTest = PBFT,
     ) -> None:
+        self.under_test = under_test
+        self.factory = under_test.factory
         self.rng = random.Random(seed)
         self.weather = weather
         self.parameters = parameters or EngineParameters(window_slots=4)
@@ -344,11 +378,13 @@ class Cluster:
         for host in self.hosts:
             host.start()
 
-    def make_engine(self, index: int, certificate: Certificate | None, log: dict[bytes, bytes]) -> PbftEngine:
+    def make_engine(self, index: int, certificate: Certificate | None, log: dict[bytes, bytes]) -> Engine:
         signer = self.signers[index]
         if log:
-            return FACTORY.restore(self.committee, signer, self.scheme, self.parameters, certificate, dict(log))
-        return FACTORY.create(self.committee, signer, self.scheme, self.parameters, certificate)
+            return self.factory.restore(
+                self.committee, signer, self.scheme, self.parameters, certificate, dict(log)
+            )
+        return self.factory.create(self.committee, signer, self.scheme, self.parameters, certificate)
 
     # --- time ----------------------------------------------------------------------------------------------
 
@@ -404,7 +440,7 @@ class Cluster:
             self.at(delay_ms, action)
 
     def transmit(self, sender: Host, to: int | None, data: bytes) -> None:
-        signer, message = FACTORY.decode_message(data, self.committee)
+        signer, message = self.factory.decode_message(data, self.committee)
         if sender.honest:
             self.check_vote(sender, message)
         for receiver in self.hosts:
@@ -415,7 +451,7 @@ class Cluster:
 
     def deliver(self, receiver: Host, signer: int, message: Any) -> None:
         if receiver.engine is not None and receiver.engine.needs(signer, message):
-            FACTORY.verify_message(signer, message, self.committee, self.scheme)
+            self.factory.verify_message(signer, message, self.committee, self.scheme)
             receiver.feed(MessageReceived(signer, message))
 
     # --- the omniscient checks -----------------------------------------------------------------------------
@@ -429,16 +465,13 @@ class Cluster:
 
     def check_vote(self, sender: Host, message: Any) -> None:
         """Durable before it left, and never another one for the same view, slot and phase."""
-        if isinstance(message, PrePrepare):
-            message = message.proposal
-        elif not isinstance(message, Prepare | Commit | ViewChange | NewView):
+        vote = self.under_test.read_vote(message)
+        if vote is None:
             return
-        data = encode(message)
-        if data not in sender.log.values():
-            self.violations.append(f"{sender.name} sent a {type(message).__name__} that is not durable")
-        slot = getattr(message, "slot", 0)
-        key = (sender.index, type(message).__name__, message.view, slot)
-        if self.voted.setdefault(key, data) != data:
+        if vote.record not in sender.log.values():
+            self.violations.append(f"{sender.name} sent a {vote.kind} that is not durable")
+        key = (sender.index, vote.kind, vote.view, vote.slot)
+        if self.voted.setdefault(key, vote.record) != vote.record:
             self.violations.append(f"{sender.name} contradicts itself: {key}")
 
     # --- scripts -------------------------------------------------------------------------------------------

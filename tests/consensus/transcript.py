@@ -8,13 +8,13 @@ are not engines' doing and not shown. ``RIALTO_UPDATE_TRANSCRIPTS=1`` writes the
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from consensus.engine import BuildPayload, CancelWish, ObtainPayload, Output
 from consensus.pbft.messages import CommitCertificate, NewView, PrePrepare, Status, ViewChange
-from tests.consensus.cluster import FACTORY, Cluster, Host
+from tests.consensus.cluster import Cluster, Host
 
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
 UPDATE_SWITCH = "RIALTO_UPDATE_TRANSCRIPTS"
@@ -23,8 +23,10 @@ UPDATE_SWITCH = "RIALTO_UPDATE_TRANSCRIPTS"
 class Transcript:
     """Records a cluster from now on."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, describe: Callable[[Any], str] | None = None) -> None:
+        """``describe`` gives a message of the cluster's engine in words; PBFT's unless said otherwise."""
         self._cluster = cluster
+        self._describe_message = describe or _describe_message
         self.lines: list[str] = []
         cluster.trace = self._record
 
@@ -34,7 +36,9 @@ class Transcript:
 
     def _record(self, host: Host, output: Output) -> None:
         dies = host.die_after_persist and bool(output.persist)
-        for effect in _describe_records(output) if dies else _describe(self._cluster, output):
+        for effect in (
+            _describe_records(output) if dies else _describe(self._cluster, output, self._describe_message)
+        ):
             self.lines.append(f"{self._cluster.now_ms:6}  {host.name}  {effect}")
         if dies:
             self.lines.append(f"{self._cluster.now_ms:6}  {host.name}  dies")
@@ -57,12 +61,12 @@ def _describe_records(output: Output) -> Iterator[str]:
         yield f"{'logs' if record.value is not None else 'deletes'} {key}"
 
 
-def _describe(cluster: Cluster, output: Output) -> Iterator[str]:
+def _describe(cluster: Cluster, output: Output, describe: Callable[[Any], str]) -> Iterator[str]:
     yield from _describe_records(output)
     for send in output.send:
-        _, message = FACTORY.decode_message(send.message, cluster.committee)
+        _, message = cluster.factory.decode_message(send.message, cluster.committee)
         to = "all" if send.to is None else f"m{send.to}"
-        yield f"sends {to} {_describe_message(message)}"
+        yield f"sends {to} {describe(message)}"
     for order in output.timers:
         yield f"timer {order.timer} {'off' if order.delay_ms is None else f'in {order.delay_ms}'}"
     for wish in output.wishes:
