@@ -43,6 +43,8 @@ from consensus.engine import (
     EngineParameters,
     EngineStatistics,
     Event,
+    Evidence,
+    EvidencePosition,
     MessageReceived,
     Output,
     PayloadBuilt,
@@ -60,6 +62,7 @@ from consensus.pbft.deadlines import (
     VIEW_TIMER,
     Deadlines,
 )
+from consensus.pbft.evidence import verify_evidence
 from consensus.pbft.messages import (
     Commit,
     CommitCertificate,
@@ -93,7 +96,10 @@ class PbftEngine:
         parameters: EngineParameters,
         certificate: Certificate | None,
         log: RestoredLog,
+        first_view: int = 0,
     ) -> None:
+        """``first_view`` above 0 is what a member asks for that does not know what it signed in earlier views."""
+        self._first_view = first_view
         self._state = create_state(committee, signer, parameters, certificate)
         self._ordering = Ordering(self._state)
         checker = ProofChecker(
@@ -267,6 +273,10 @@ class PbftEngine:
 
     def _on_started(self) -> None:
         """After a restart: what was logged may never have left, been answered, or been applied."""
+        if self._first_view > self._state.target:
+            # Asking is all it does until then: no vote for a lower view, and what it says it has prepared above its
+            # certificate, nothing, is true whatever it signed before.
+            self._views.ask_for(self._first_view)
         if not self._is_restored:
             return
         state = self._state
@@ -307,9 +317,11 @@ class PbftFactory:
         scheme: SignatureScheme,
         parameters: EngineParameters,
         certificate: Certificate | None,
+        first_view: int = 0,
     ) -> PbftEngine:
-        """A fresh engine above ``certificate``. Raises ``LocalError`` where the parameters make no sense."""
-        return PbftEngine(committee, signer, scheme, parameters, certificate, RestoredLog())
+        """A fresh engine above ``certificate``, in view 0 or asking for ``first_view``. Raises ``LocalError`` where
+        the parameters make no sense."""
+        return PbftEngine(committee, signer, scheme, parameters, certificate, RestoredLog(), first_view)
 
     def restore(
         self,
@@ -336,3 +348,9 @@ class PbftFactory:
     def verify_message(self, signer: int, message: Any, committee: Committee, scheme: SignatureScheme) -> None:
         """See ``reading.verify_message``."""
         verify_message(signer, message, committee, scheme)
+
+    def verify_evidence(
+        self, evidence: Evidence, committee: Committee, scheme: SignatureScheme, parameters: EngineParameters
+    ) -> EvidencePosition:
+        """See ``consensus.pbft.evidence``."""
+        return verify_evidence(evidence, committee, scheme, parameters)

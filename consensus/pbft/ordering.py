@@ -27,6 +27,7 @@ from consensus.engine import (
     compute_payload_digest,
 )
 from consensus.pbft.backlog import FUTURE_VIEWS
+from consensus.pbft.evidence import CONFLICTING_COMMIT, CONFLICTING_PRE_PREPARE, CONFLICTING_PREPARE
 from consensus.pbft.messages import (
     Commit,
     CommitCertificate,
@@ -138,7 +139,7 @@ class Ordering:
         slot = state.window.touch(proposal.slot)
         if slot.proposal is not None:
             slot.proposer_accused = True
-            self._accuse("conflicting-pre-prepare", proposal.sender, slot.proposal, proposal)
+            self._accuse(CONFLICTING_PRE_PREPARE, proposal.sender, slot.proposal, proposal)
             return
         self._accept(slot, proposal, message.payload, (proposal.sender,))
 
@@ -149,7 +150,7 @@ class Ordering:
             return
         slot = self._state.window.touch(vote.slot)
         if slot.prepares.add(vote.sender, vote.digest, vote) is Standing.CONTRADICTED:
-            self._accuse("conflicting-prepare", vote.sender, slot.prepares.vote_of(vote.sender), vote)
+            self._accuse(CONFLICTING_PREPARE, vote.sender, slot.prepares.vote_of(vote.sender), vote)
             return
         self._advance(slot)
 
@@ -160,7 +161,7 @@ class Ordering:
             return
         slot = self._state.window.touch(vote.slot)
         if slot.commits.add(vote.sender, vote.digest, vote) is Standing.CONTRADICTED:
-            self._accuse("conflicting-commit", vote.sender, slot.commits.vote_of(vote.sender), vote)
+            self._accuse(CONFLICTING_COMMIT, vote.sender, slot.commits.vote_of(vote.sender), vote)
             return
         self._decide_by_votes(slot, vote.digest)
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from consensus.engine import Evidence, Send
+from consensus.pbft.evidence import INVALID_NEW_VIEW
 from consensus.pbft.messages import (
     NewView,
     PreparedProof,
@@ -184,7 +185,7 @@ class ViewChanger:
             self.counts.refused += 1
             if message.sender not in self.accused:
                 self.accused.add(message.sender)
-                evidence = Evidence("invalid-new-view", message.sender, (encode(message),))
+                evidence = Evidence(INVALID_NEW_VIEW, message.sender, (encode(message),))
                 self.state.outbox.evidence.append(evidence)
             return
         self._enter(message)
