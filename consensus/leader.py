@@ -9,8 +9,9 @@ make theirs with ``create_leader_schedule`` and never ask which one it is.
 | `round-robin` | p mod n                                       | at v + ⌊slot / R⌋            |
 | `fixed`       | p mod n                                       | at v: it leaves with its view |
 | `shuffled`    | place p mod n of the order drawn for ⌊p / n⌋  | at v + ⌊slot / R⌋            |
+| `scripted`    | the script's entry p, then p mod n            | at v, or v + slot − 1        |
 
-R is ``leader_rotation_slots``; 0 keeps the view's own leader. What does not live here: when a view ends
+R is ``leader_rotation_slots``; 0 keeps the view's own leader. A script is for experiments and simulated attacks. What does not live here: when a view ends
 (``pacemaker`` and the engines).
 """
 
@@ -28,6 +29,8 @@ from primitives.errors import LocalError
 from primitives.hashing import hash_tagged
 
 _SHUFFLE_TAG: Final = b"rialto/leader-shuffle"
+_MAX_SCRIPT_CHARACTERS: Final = 8_192
+"""A thousand rounds and more; the script is part of every member's genesis."""
 _REMEMBERED_ORDERS: Final = 64
 """Orders of recent cycles: views in use are neighbours, and an order costs n hashes."""
 
@@ -64,9 +67,11 @@ def create_leader_schedule(committee: Committee, parameters: EngineParameters) -
 
 
 def _validate_schedule(schedule: LeaderSchedule, committee: Committee, name: str) -> None:
-    """The promise of the protocol for the first views: what is broken there would stall a network for ever."""
-    leaders = [schedule.compute_view_leader(view) for view in range(2 * committee.size - 1)]
-    proposers = [schedule.compute_proposer(view, 1) for view in range(2 * committee.size - 1)]
+    """The promise of the protocol for the first views (after a script): broken, it would stall a network for ever."""
+    first = len(schedule.script) if isinstance(schedule, ScriptedSchedule) else 0
+    views = range(first, first + 2 * committee.size - 1)
+    leaders = [schedule.compute_view_leader(view) for view in views]
+    proposers = [schedule.compute_proposer(view, 1) for view in views]
     everybody = set(range(committee.size))
     if set(leaders) != everybody or set(proposers) != everybody:
         raise LocalError(
@@ -165,3 +170,50 @@ def create_shuffled(committee: Committee, parameters: EngineParameters) -> Leade
     """The entry point ``shuffled``."""
     _refuse_options(parameters)
     return ShuffledSchedule(committee, parameters.leader_rotation_slots)
+
+
+# --- scripted ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedSchedule:
+    """Entry k (from 1) of ``script`` leads where view + ``offset`` + ``by_slot`` · (slot − 1) is k; beyond it, and
+    before, member k mod n. A script of one entry a view has ``by_slot`` 0; one of an entry a round, for an engine
+    whose rounds begin anew with each slot, has 1."""
+
+    size: int
+    script: tuple[int, ...]
+    offset: int
+    by_slot: int
+
+    def compute_view_leader(self, view: int) -> int:
+        """Of slot 1."""
+        return self.compute_proposer(view, 1)
+
+    def compute_proposer(self, view: int, slot: int) -> int:
+        """The script's entry, or round robin."""
+        entry = view + self.offset + self.by_slot * (slot - 1)
+        return self.script[entry - 1] if 1 <= entry <= len(self.script) else entry % self.size
+
+
+def create_scripted(committee: Committee, parameters: EngineParameters) -> LeaderSchedule:
+    """The entry point ``scripted``. Options: ``script`` (members with commas between them), ``offset`` (1: the
+    script begins with view 0), ``by_slot`` (0 or 1)."""
+    options = dict(parameters.leader_options)
+    script, offset, by_slot = options.pop("script", ""), options.pop("offset", 1), options.pop("by_slot", 0)
+    if options or parameters.leader_rotation_slots != 0:
+        raise LocalError("the leader schedule 'scripted' knows the options script, offset and by_slot, no rotation")
+    if type(offset) is not int or offset not in (0, 1) or type(by_slot) is not int or by_slot not in (0, 1):
+        raise LocalError("the leader schedule 'scripted': offset and by_slot are 0 or 1")
+    return ScriptedSchedule(committee.size, _parse_script(str(script), committee.size), offset, by_slot)
+
+
+def _parse_script(text: str, size: int) -> tuple[int, ...]:
+    if len(text) > _MAX_SCRIPT_CHARACTERS:
+        raise LocalError(f"a script of leaders has at most {_MAX_SCRIPT_CHARACTERS} characters")
+    known = {str(member): member for member in range(size)}
+    words = [word.strip() for word in text.split(",")] if text else []
+    for word in words:
+        if word not in known:
+            raise LocalError(f"a script of leaders names members 0 to {size - 1}, not {word!r}")
+    return tuple(known[word] for word in words)

@@ -61,7 +61,9 @@ def test_the_fixed_schedule_refuses_a_rotation() -> None:
 
 
 def test_an_unknown_schedule_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(LocalError, match="no leader schedule 'random'; installed: fixed, round-robin, shuffled"):
+    with pytest.raises(
+        LocalError, match="no leader schedule 'random'; installed: fixed, round-robin, scripted, shuffled"
+    ):
         create_leader_schedule(COMMITTEE, EngineParameters(leader_schedule="random"))
 
 
@@ -77,3 +79,30 @@ def test_a_schedule_that_forgets_a_member_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("consensus.leader.load_registered", load_forgetful)
     with pytest.raises(LocalError, match="every one of 4 members"):
         create_leader_schedule(COMMITTEE, EngineParameters(leader_schedule="forgetful"))
+
+
+def scripted(**options: int | str) -> EngineParameters:
+    return EngineParameters(leader_schedule="scripted", leader_options=options)
+
+
+def test_a_script_names_the_leaders_of_its_views_and_then_everybody_has_a_turn() -> None:
+    schedule = create_leader_schedule(COMMITTEE, scripted(script="2,2,2,2,2,2,2,0"))
+    assert [schedule.compute_view_leader(view) for view in range(12)] == [2] * 7 + [0, 1, 2, 3, 0]
+    from_one = create_leader_schedule(COMMITTEE, scripted(script="3,1", offset=0))
+    assert [from_one.compute_proposer(view, 9) for view in range(5)] == [0, 3, 1, 3, 0]
+
+
+def test_a_script_of_rounds_moves_on_with_each_slot_and_each_failed_round() -> None:
+    schedule = create_leader_schedule(COMMITTEE, scripted(script="3,1,2", by_slot=1))
+    assert [schedule.compute_proposer(0, slot) for slot in (1, 2, 3, 4)] == [3, 1, 2, 0]
+    assert [schedule.compute_proposer(view, 1) for view in (0, 1, 2)] == [3, 1, 2]
+    assert schedule.compute_proposer(1, 2) == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"script": "0,4"}, {"script": "0,,1"}, {"script": "0" * 9_000}, {"offset": 2}, {"by_slot": "1"}, {"first": 1}],
+)
+def test_a_senseless_script_is_refused(options: dict[str, int | str]) -> None:
+    with pytest.raises(LocalError, match="script"):
+        create_leader_schedule(COMMITTEE, scripted(**options))
