@@ -11,8 +11,8 @@ make theirs with ``create_leader_schedule`` and never ask which one it is.
 | `shuffled`    | place p mod n of the order drawn for ⌊p / n⌋  | at v + ⌊slot / R⌋            |
 | `scripted`    | the script's entry p, then p mod n            | at v, or v + slot − 1        |
 
-R is ``leader_rotation_slots``; 0 keeps the view's own leader. A script is for experiments and simulated attacks. What does not live here: when a view ends
-(``pacemaker`` and the engines).
+R is ``leader_rotation_slots``; 0 keeps the view's own leader. A script is for experiments and simulated attacks.
+What does not live here: when a view ends (``pacemaker`` and the engines).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def create_leader_schedule(committee: Committee, parameters: EngineParameters) -
 
 
 def _validate_schedule(schedule: LeaderSchedule, committee: Committee, name: str) -> None:
-    """The promise of the protocol for the first views (after a script): broken, it would stall a network for ever."""
+    """The promise of the protocol, after a script if there is one: broken, it would stall a network for ever."""
     first = len(schedule.script) if isinstance(schedule, ScriptedSchedule) else 0
     views = range(first, first + 2 * committee.size - 1)
     leaders = [schedule.compute_view_leader(view) for view in views]

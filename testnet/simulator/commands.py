@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import typer
 
+from testnet.simulator.twins_command import simulate_twins
+
 simulate_app = typer.Typer(name="simulate", help="Break engines on virtual time: seeds, replay, shrink.")
+simulate_app.command("twins")(simulate_twins)
 
 
 @simulate_app.callback(invoke_without_command=True)

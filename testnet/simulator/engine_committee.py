@@ -1,0 +1,190 @@
+"""A committee of engine hosts on virtual time, and its judge: agreement, honest names, no exceptions.
+
+The committee owns time, delays and keys; who hears whom is a function that its user gives and may change at any
+time. The judge sees all: honest nodes decide one digest per slot, nobody honest is accused by evidence, no engine
+raises, and no engine refuses the signature of what another one sent. It shares no code with the engines. What does
+not live here: the nodes themselves (``engine_host``), scripts and liveness (``twins``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from consensus.certificate import Attestation
+from consensus.committee import Committee
+from consensus.engine import EngineFactory, EngineParameters, Evidence, Send, WorkLevel
+from primitives.errors import RemoteError
+from primitives.hashing import ZERO_DIGEST
+from testnet.simulator.engine_host import CATCH_UP_BLOCKS, EngineHost, read_message
+from testnet.simulator.scheduler import US_PER_MS, Chance, Scheduler
+from testnet.simulator.signatures import TokenKeys
+from testnet.simulator.twins_scenarios import Setting
+
+TICK_US: Final = 40 * US_PER_MS
+LOOK_US: Final = 10 * US_PER_MS
+MIN_DELAY_US: Final = US_PER_MS // 2
+MAX_DELAY_US: Final = 6 * US_PER_MS
+
+Reach: TypeAlias = Callable[[EngineHost, EngineHost], bool]
+"""Whether what the first sends now gets to the second."""
+ParametersOf: TypeAlias = Callable[[int], EngineParameters]
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """A broken promise: which kind, where, when, and in words."""
+
+    checker: str
+    node: int
+    at_ms: int
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"[{self.checker}] node {self.node} at {self.at_ms} ms: {self.sentence}"
+
+
+class EngineCommittee:
+    """Satisfies ``engine_host.EngineSurroundings``."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        factory: EngineFactory,
+        parameters: EngineParameters,
+        seed: int,
+        reach: Reach,
+        sink: Callable[[str], None] | None = None,
+    ) -> None:
+        """``sink`` gets a line per decision, complaint and message, for people."""
+        self.scheduler = Scheduler()
+        self.complaints: list[Complaint] = []
+        self.note = sink
+        self._factory = factory
+        self._reach = reach
+        self._rng = Chance(seed).stream("delays")
+        self._keys = TokenKeys(0)
+        signers = [self._keys.make("member", index) for index in range(setting.nodes)]
+        self.committee = Committee(ZERO_DIGEST, 0, 0, 0, tuple(signer.public_key for signer in signers))
+        self._agreed: dict[int, bytes] = {}
+        self.hosts: list[EngineHost] = []
+        for node in range(setting.total):
+            index = setting.member_of(node)
+            engine = factory.create(self.committee, signers[index], self._keys, parameters, None)
+            host = EngineHost(node, index, setting.is_honest(node), engine, signers[index], self)
+            self.hosts.append(host)
+
+    @property
+    def honest(self) -> list[EngineHost]:
+        """Nodes whose member has no twin."""
+        return [host for host in self.hosts if host.is_honest]
+
+    @property
+    def now_ms(self) -> int:
+        """Virtual time."""
+        return self.scheduler.now_us // US_PER_MS
+
+    def start(self, on_tick: Callable[[EngineHost], None]) -> None:
+        """Start every engine with work to do; ``on_tick`` is called for each node every ``TICK_US``."""
+        for host in self.hosts:
+            host.start([member for member in range(self.committee.size) if member != host.index])
+            host.set_work(WorkLevel.PENDING)
+            self._plan_tick(host, on_tick)
+
+    def run_until(self, is_done: Callable[[], bool], bound_us: int) -> None:
+        """Run until ``is_done`` (looked at every ``LOOK_US``), a complaint, or ``bound_us`` from now."""
+        deadline_us = self.scheduler.now_us + bound_us
+        while self.scheduler.now_us < deadline_us and not self.complaints and not is_done():
+            self.scheduler.run_until(min(deadline_us, self.scheduler.now_us + LOOK_US))
+
+    def _plan_tick(self, host: EngineHost, on_tick: Callable[[EngineHost], None]) -> None:
+        def tick() -> None:
+            if host.is_broken:
+                return
+            on_tick(host)
+            host.repeat()
+            for peer in self.hosts:
+                if peer.certified < host.certified and self._reach(host, peer):
+                    blocks = host.chain[peer.certified : peer.certified + CATCH_UP_BLOCKS]
+                    self._later(lambda peer=peer, blocks=blocks: peer.on_blocks(blocks))  # type: ignore[misc]
+            self.scheduler.after(TICK_US, tick)
+
+        self.scheduler.after(self._rng.randint(1, TICK_US), tick)
+
+    def _later(self, action: Callable[[], None]) -> None:
+        self.scheduler.after(self._rng.randint(MIN_DELAY_US, MAX_DELAY_US), action)
+
+    # --- the network -----------------------------------------------------------------------------------
+
+    def transmit(self, sender: EngineHost, send: Send) -> None:
+        """To every process of the members addressed that it reaches; twins are addressed alike."""
+        signer, message = read_message(self._factory, send.message, self.committee)
+        if self.note is not None:
+            self._note(sender, f"sends {message!r} to {'all' if send.to is None else send.to}")
+        for receiver in self._list_receivers(sender, send.to):
+            self._later(lambda receiver=receiver: self._deliver(receiver, signer, message))  # type: ignore[misc]
+
+    def _list_receivers(self, sender: EngineHost, to: int | None) -> list[EngineHost]:
+        return [
+            host
+            for host in self.hosts
+            if host.index != sender.index and to in (None, host.index) and self._reach(sender, host)
+        ]
+
+    def _deliver(self, receiver: EngineHost, signer: int, message: object) -> None:
+        if receiver.is_broken or not receiver.engine.needs(signer, message):
+            return
+        try:
+            self._factory.verify_message(signer, message, self.committee, self._keys)
+        except RemoteError as error:
+            self.complain("refusal", receiver, f"refuses an honest engine's message: {error}")
+            return
+        receiver.receive(signer, message)
+
+    def spread_attestation(self, sender: EngineHost, attestation: Attestation) -> None:
+        """To all that it reaches."""
+        for receiver in self._list_receivers(sender, None):
+            self._later(lambda receiver=receiver: receiver.on_attestation(attestation))  # type: ignore[misc]
+
+    def fetch_payload(self, host: EngineHost, digest: bytes, sources: Sequence[int]) -> bytes | None:
+        """From the first source that holds it and reaches ``host``."""
+        for peer in self.hosts:
+            if peer is not host and peer.index in sources and self._reach(peer, host):
+                payload = peer.find_payload(digest, ())
+                if payload is not None:
+                    return payload
+        return None
+
+    # --- the judge -------------------------------------------------------------------------------------
+
+    def on_decided(self, host: EngineHost, slot: int, digest: bytes) -> None:
+        """One digest per slot among honest nodes."""
+        if self.note is not None:
+            self._note(host, f"decides slot {slot} as {digest.hex()[:12]}")
+        if host.is_honest and self._agreed.setdefault(slot, digest) != digest:
+            sentence = f"decides {digest.hex()[:12]} at slot {slot}, others {self._agreed[slot].hex()[:12]}"
+            self.complain("agreement", host, sentence)
+
+    def on_evidence(self, host: EngineHost, evidence: Evidence) -> None:
+        """Twins contradict themselves, honest members never."""
+        if self.note is not None:
+            self._note(host, f"has evidence of {evidence.kind} against member {evidence.culprit}")
+        if any(peer.is_honest and peer.index == evidence.culprit for peer in self.hosts):
+            sentence = f"holds evidence of {evidence.kind} against honest member {evidence.culprit}"
+            self.complain("evidence", host, sentence)
+
+    def on_exception(self, host: EngineHost, error: Exception) -> None:
+        """No engine raises, whatever it hears."""
+        self.complain("exception", host, f"raised {type(error).__name__}: {error}")
+
+    def complain(self, checker: str, host: EngineHost, sentence: str) -> None:
+        """Note a broken promise."""
+        self.complaints.append(Complaint(checker, host.node, self.now_ms, sentence))
+        self.scheduler.is_stopped = True
+        if self.note is not None:
+            self._note(host, f"VIOLATION: {sentence}")
+
+    def _note(self, host: EngineHost, sentence: str) -> None:
+        assert self.note is not None, "asked before"
+        self.note(f"{self.now_ms:6d} ms  node {host.node}  {sentence}")

@@ -1,0 +1,193 @@
+"""Running Twins scenarios: scripted leaders and partitions while the script lasts, then a healed network.
+
+Theory of operation
+
+    SCRIPTED --every honest node is past the last round--> HEALED --new slots certified--> done
+    HEALED --LIVENESS_BOUND_US without them--> violation
+
+A node is in the round that its engine says (``RoundMap``: views, or rounds and heights), or in the one that the
+script's clock says where that is later: a round without a quorum would hold everybody for ever. What a node sends
+goes to the nodes that share one of its round's sets with it; past the script everybody hears everybody. A node
+whose round lasts too long is told that work is overdue, as a replica tells its engine when clients wait; so engines
+whose views last while all is well leave them, and every round of the script is played.
+
+Twins run the production engine unchanged, with one key. Honest members have no twin. Safety is asked of honest
+nodes throughout; liveness after the script, where a quorum of members is honest. Delays are drawn from the
+scenario's own bytes: a scenario is all that a replay needs. What does not live here: scenarios
+(``twins_scenarios``), campaigns (``twins_campaign``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from consensus.engine import EngineFactory, EngineParameters, EngineStatistics, WorkLevel
+from primitives.hashing import hash_tagged
+from testnet.simulator.engine_committee import Complaint, EngineCommittee
+from testnet.simulator.engine_host import EngineHost
+from testnet.simulator.scheduler import US_PER_MS, US_PER_S
+from testnet.simulator.twins_scenarios import Scenario, format_scenarios
+
+ROUND_US: Final = 150 * US_PER_MS
+"""How long a node may stay in one round before its work counts as overdue: above the engines' base timeout."""
+SCRIPT_CLOCK_US: Final = 400 * US_PER_MS
+"""How long the script waits for nodes to leave a round by themselves."""
+LIVENESS_BOUND_US: Final = 60 * US_PER_S
+LIVE_SLOTS: Final = 2
+"""Slots that every honest node must certify above the highest one of the moment of healing."""
+SCRIPTED_SCHEDULE: Final = "scripted"
+
+
+@dataclass(frozen=True, slots=True)
+class RoundMap:
+    """The round of a node is ``offset`` + view + ``per_height`` · (last certified height)."""
+
+    offset: int
+    per_height: int
+
+    def compute_round(self, statistics: EngineStatistics) -> int:
+        """Of a node whose engine has these statistics."""
+        return self.offset + statistics.view + self.per_height * statistics.last_certified
+
+
+ROUND_MAPS: Final[Mapping[str, RoundMap]] = {
+    "pbft": RoundMap(offset=1, per_height=0),
+    "hotstuff": RoundMap(offset=0, per_height=0),
+    "tendermint": RoundMap(offset=1, per_height=1),
+}
+"""PBFT's views begin at 0, HotStuff's at 1. Tendermint's rounds begin at 0 for each height, so a decision moves the
+script on as a failed round does. Engines that are not named here are read as PBFT is."""
+
+
+@dataclass(frozen=True, slots=True)
+class TwinsOutcome:
+    """What became of a scenario. Equal scenarios give equal outcomes."""
+
+    scenario: Scenario
+    complaints: tuple[Complaint, ...]
+    events: int
+    simulated_ms: int
+    certified: int
+    rounds: int
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether every promise was kept."""
+        return not self.complaints
+
+
+def run_scenario(
+    scenario: Scenario, factory: EngineFactory, sink: Callable[[str], None] | None = None
+) -> TwinsOutcome:
+    """Play it; ``sink`` gets a line per message, decision and complaint."""
+    return _Play(scenario, factory, sink).run()
+
+
+class _Play:
+    def __init__(self, scenario: Scenario, factory: EngineFactory, sink: Callable[[str], None] | None) -> None:
+        self._scenario = scenario
+        self._map = ROUND_MAPS.get(factory.name, ROUND_MAPS["pbft"])
+        identity = hash_tagged(b"rialto/twins-scenario", format_scenarios([scenario]))
+        self._committee = EngineCommittee(
+            scenario.setting,
+            factory,
+            build_engine_parameters(scenario, self._map),
+            int.from_bytes(identity[:8], "big"),
+            self._reaches,
+            sink,
+        )
+        self._sets = [
+            None if entry.sets is None else {node: frozenset(group) for group in entry.sets for node in group}
+            for entry in scenario.rounds
+        ]
+        self._entered: dict[int, tuple[int, int]] = {}
+        self._is_healed = False
+
+    def run(self) -> TwinsOutcome:
+        committee = self._committee
+        committee.start(self._on_tick)
+        committee.run_until(self._is_script_over, SCRIPT_CLOCK_US * len(self._scenario.rounds))
+        rounds = max(self._round_of(host) for host in committee.hosts)
+        if not committee.complaints:
+            self._heal()
+        return TwinsOutcome(
+            self._scenario,
+            tuple(committee.complaints),
+            sum(host.events for host in committee.hosts),
+            committee.now_ms,
+            max((host.certified for host in committee.honest), default=0),
+            rounds,
+        )
+
+    # --- the script ------------------------------------------------------------------------------------
+
+    def _round_of(self, host: EngineHost) -> int:
+        by_clock = 1 + self._committee.scheduler.now_us // SCRIPT_CLOCK_US
+        return max(by_clock, self._map.compute_round(host.statistics))
+
+    def _is_script_over(self) -> bool:
+        return all(self._round_of(host) > len(self._scenario.rounds) for host in self._committee.honest)
+
+    def _reaches(self, sender: EngineHost, receiver: EngineHost) -> bool:
+        if self._is_healed:
+            return True
+        number = self._round_of(sender)
+        if number > len(self._sets):
+            return True
+        sets = self._sets[number - 1]
+        return sets is None or receiver.node in sets.get(sender.node, ())
+
+    def _on_tick(self, host: EngineHost) -> None:
+        """Work is pending, and overdue where the script wants the round to end."""
+        now_us = self._committee.scheduler.now_us
+        number = self._map.compute_round(host.statistics)
+        known, since_us = self._entered.get(host.node, (0, 0))
+        if number != known:
+            self._entered[host.node] = number, now_us
+            since_us = now_us
+        is_late = not self._is_healed and now_us - since_us >= ROUND_US
+        host.set_work(WorkLevel.OVERDUE if is_late else WorkLevel.PENDING)
+
+    # --- after the script ------------------------------------------------------------------------------
+
+    def _heal(self) -> None:
+        committee, setting = self._committee, self._scenario.setting
+        self._is_healed = True
+        honest = committee.honest
+        goal = max((host.certified for host in committee.hosts), default=0) + LIVE_SLOTS
+        if len(honest) < setting.quorum or not honest:
+            return
+
+        def is_live() -> bool:
+            return all(host.certified >= goal for host in honest)
+
+        committee.run_until(is_live, LIVENESS_BOUND_US)
+        if not committee.complaints and not is_live():
+            stuck = next(host for host in honest if host.certified < goal)
+            sentence = (
+                f"has certified {stuck.certified} of {goal} slots {LIVENESS_BOUND_US // US_PER_S} s after healing"
+            )
+            committee.complain("liveness", stuck, sentence)
+
+
+def build_engine_parameters(scenario: Scenario, rounds: RoundMap) -> EngineParameters:
+    """Short timeouts, a small window, and the script's leaders; the usual ones where it names none."""
+    usual = range(scenario.setting.nodes)
+    leaders = [
+        usual[place % len(usual)] if entry.leader is None else entry.leader
+        for place, entry in enumerate(scenario.rounds)
+    ]
+    return EngineParameters(
+        window_slots=4,
+        leader_schedule=SCRIPTED_SCHEDULE,
+        leader_options={
+            "script": ",".join(str(leader) for leader in leaders),
+            "offset": rounds.offset,
+            "by_slot": rounds.per_height,
+        },
+        base_timeout_ms=100,
+        max_timeout_ms=400,
+        resend_ms=100,
+    )
