@@ -85,6 +85,10 @@ class Document:
             raise self.error(name, "must hold printable characters only")
         return found
 
+    def is_text(self, name: str) -> bool:
+        """Whether a string is there, where a table may be as well; the key counts as known."""
+        return self.holds(name) and type(self._values[name]) is str
+
     def integer(self, name: str, minimum: int, maximum: int) -> int:
         found = self.value(name, int)
         if not minimum <= found <= maximum:

@@ -25,6 +25,7 @@ from primitives.hashing import hash_tagged
 from primitives.identifiers import BEACON_SHARD
 from primitives.parameters import ProtocolParameters
 from primitives.signing import PUBLIC_KEY_BYTES, validate_public_key
+from shards.noop.parameters import is_noop
 
 FORMAT_VERSION: Final = 1
 SALT_BYTES: Final = 16
@@ -34,7 +35,8 @@ MAX_GENESIS_BYTES: Final = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class BeaconGenesis:
-    """The beacon's engine and its committee's public keys, in index order."""
+    """The beacon's engine and its committee's public keys, in index order. An empty committee is no beacon, which
+    only a network of a single no-op shard can do without."""
 
     committee: tuple[bytes, ...]
     engine: str = "pbft"
@@ -69,6 +71,11 @@ class Genesis:
     faucet: bytes | None = None
     parameters: ProtocolParameters = field(default_factory=ProtocolParameters)
     format_version: int = FORMAT_VERSION
+
+    @property
+    def has_beacon(self) -> bool:
+        """Whether there is a beacon to follow."""
+        return bool(self.beacon.committee)
 
     def committee_of(self, shard: int) -> tuple[bytes, ...]:
         """The keys of a shard's committee, or the beacon's; raises ``LocalError`` for a shard not in here."""
@@ -118,9 +125,10 @@ def validate_genesis(genesis: Genesis, source: str = "genesis") -> None:
         raise LocalError(f"{source}: created_ms: must be milliseconds since 1970, not {genesis.created_ms}")
     _validate_faucet(genesis, source)
     seen: dict[bytes, str] = {}
-    _validate_committee(source, "beacon", genesis.beacon, seen)
     if not genesis.shards:
         raise LocalError(f"{source}: shards: a network needs at least one")
+    if genesis.has_beacon or len(genesis.shards) > 1 or not is_noop(genesis.shards[0].application):
+        _validate_committee(source, "beacon", genesis.beacon, seen)
     previous = -1
     for index, shard in enumerate(genesis.shards):
         place = f"shards[{index}]"

@@ -15,10 +15,8 @@ import psutil
 import trio
 
 from consensus.engine import NULL_PAYLOAD
-from crosslink.beacon import decode_beacon_receipt
-from crosslink.conservation import BeaconSummary
 from crosslink.header import ShardHeader, compute_header_hash
-from crosslink.summary import decode_summary
+from node.application_forms import choose_forms
 from node.chain import Chain
 from node.clock import monotonic_ms, wall_ms
 from node.events import BlockCertified, SubmissionReply, SubmissionResult, TransactionsSubmitted
@@ -28,8 +26,6 @@ from node.mempool import TransactionStatus
 from node.payload import decode_payload
 from node.pump import Pump
 from node.rpc.human_units import page_orders
-from node.rpc.json_form import describe
-from node.rpc.receipts import describe_receipt, read_receipt_code
 from node.rpc.service import (
     BlockTransaction,
     BlockView,
@@ -42,17 +38,13 @@ from node.rpc.service import (
 )
 from node.transport import Transport
 from node.validator import Validator
-from primitives.codec import decode
 from primitives.errors import RemoteError
 from primitives.identifiers import format_committee, format_member, parse_address
 from shards.markets import Market
 from shards.queries import list_markets, view_account, view_book, view_market
-from shards.receipts import count_actions
-from shards.transactions import compute_id
 from shards.venue import Venue
 
 MAX_ALARMS: Final = 16
-MAX_SUMMARY_BYTES: Final = 4 << 20
 SYNC_GAP_BLOCKS: Final = 32
 """Further behind than this a node catches up and is not ready: two windows of slots."""
 _STATES: Final = {
@@ -69,6 +61,7 @@ class ReplicaService:
     def __init__(self, opened: OpenHome, validator: Validator, pump: Pump, transport: Transport) -> None:
         self._opened = opened
         self._validator = validator
+        self._forms = choose_forms(validator)
         self._pump = pump
         self._transport = transport
         self._chain = Chain(opened.store)
@@ -93,10 +86,11 @@ class ReplicaService:
     def note_certified(self, block: BlockCertified) -> None:
         """Count what became certified."""
         self._certified_blocks += 1
-        if self._validator.shard is None:
+        if self._validator.beacon is not None:
             return
+        count = self._forms.count_actions
         self._transactions += len(block.receipts)
-        self._actions += sum([count_actions(encoded) for _, encoded in block.receipts])
+        self._actions += sum([count(encoded) for _, encoded in block.receipts])
 
     def note_alarm(self, sentence: str) -> None:
         """Kept for ``/v1/status``."""
@@ -127,19 +121,11 @@ class ReplicaService:
         assert found is not None, "a certified transaction is in the index"
         height, position = found
         _, encoded = self._chain.get_receipts(height)[position]
-        return TransactionView(state, height, position, self._describe(encoded))
+        return TransactionView(state, height, position, self._forms.describe_receipt(encoded))
 
     def receipt_code(self, encoded: bytes) -> str:
         """The code in a receipt of ours."""
-        if self._validator.shard is None:
-            return str(self._describe(encoded)["code"])
-        return read_receipt_code(encoded)
-
-    def _describe(self, encoded: bytes) -> Json:
-        if self._validator.beacon is not None:
-            described: Json = describe(decode_beacon_receipt(encoded))
-            return described
-        return describe_receipt(encoded)
+        return self._forms.read_code(encoded)
 
     # --- the node ------------------------------------------------------------------------------------------
 
@@ -150,6 +136,7 @@ class ReplicaService:
         transport = self._transport.statistics()
         certified_ms = replica.certified_wall_ms
         shard = self._validator.committee.shard
+        is_beacon = self._validator.beacon is not None
         return NodeStatus(
             name=self._validator.member.name,
             role=VALIDATOR,
@@ -159,7 +146,7 @@ class ReplicaService:
             height=replica.height,
             certified_height=replica.certified_height,
             certified_ago_ms=None if certified_ms is None else max(0, wall_ms() - certified_ms),
-            beacon_height=replica.certified_height if self._validator.shard is None else replica.beacon_height,
+            beacon_height=replica.certified_height if is_beacon else replica.beacon_height,
             view=replica.view,
             primary=format_member(shard, replica.primary),
             in_sync=self.not_ready_because() is None,
@@ -179,6 +166,7 @@ class ReplicaService:
             uss_bytes=self._process.memory_full_info().uss,
             uptime_ms=monotonic_ms() - self._started_ms,
             alarms=tuple(self._alarms),
+            transport_frames=transport.frames_out,
         )
 
     def genesis(self) -> Json:
@@ -242,25 +230,18 @@ class ReplicaService:
             receipts.setdefault(identity, deque()).append(encoded)
         found: list[BlockTransaction] = []
         for position, data in enumerate(transactions):
-            identity = self._identify(data)
+            identity = self._forms.identify(data)
             waiting = receipts.get(identity)
             own = waiting.popleft() if waiting else None
             if position >= start:
-                found.append(BlockTransaction(identity, data, None if own is None else self._describe(own)))
+                receipt = None if own is None else self._forms.describe_receipt(own)
+                found.append(BlockTransaction(identity, data, receipt))
         return found
-
-    def _identify(self, data: bytes) -> bytes:
-        beacon = self._validator.beacon
-        return compute_id(data) if beacon is None else beacon.decode(data).id
 
     def summary(self, height: int) -> tuple[bytes, Json] | None:
         """A block's canonical summary and its decoded form; never pruned."""
         data = None if self._certified_header(height) is None else self._chain.get_summary(height)
-        if data is None:
-            return None
-        if self._validator.shard is None:
-            return data, describe(_decode_beacon_summary(data))
-        return data, describe(decode_summary(data))
+        return None if data is None else (data, self._forms.describe_summary(data))
 
     def tips(self, height: int) -> Json | None:
         """The registered tips at a beacon height."""
@@ -329,7 +310,7 @@ class ReplicaService:
 
     def _venue(self) -> Venue:
         if self._validator.shard is None:
-            raise RemoteError("NOT_SERVED", "this is a beacon member; accounts and markets are on the shards")
+            raise RemoteError("NOT_SERVED", self._forms.no_accounts or "there are no accounts and markets here")
         return self._validator.shard.venue
 
 
@@ -338,11 +319,6 @@ def _describe_genesis(opened: OpenHome) -> Json:
 
     described: dict[str, Any] = json.loads(render_genesis(opened.genesis))
     return {"chain": opened.chain.hex(), **described}
-
-
-def _decode_beacon_summary(data: bytes) -> BeaconSummary:
-    summary: BeaconSummary = decode(BeaconSummary, data, max_bytes=MAX_SUMMARY_BYTES)
-    return summary
 
 
 def _compute_cpu_us() -> int:

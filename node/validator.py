@@ -7,7 +7,7 @@ not live here: reading files (``node.home``), running anything (``node.runtime``
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from consensus.committee import Committee
@@ -16,18 +16,21 @@ from crosslink.beacon import BeaconApplication
 from crosslink.follower import BeaconFollower
 from node.application import Application
 from node.clock import wall_ms
+from node.config import LimitSettings
 from node.documents import describe_kind
 from node.genesis import BeaconGenesis, Genesis, ShardGenesis
 from node.home import OpenHome
 from node.identity import parse_seed_address
 from node.members import Member
 from node.replica import Replica, open_replica
-from node.replica_setup import FollowsBeacon, ReplicaLimits, ReplicaSetup, Role, ServesShards
+from node.replica_setup import FollowsBeacon, ReplicaLimits, ReplicaSetup, Role, ServesShards, StandsAlone
 from primitives.errors import LocalError
 from primitives.identifiers import BEACON_SHARD
 from primitives.signing import Ed25519, Ed25519Signer, SignatureScheme
 from shards.application import ShardApplication
 from shards.genesis import ShardParameters, parse_shard_parameters
+from shards.noop.application import NoopApplication
+from shards.noop.parameters import is_noop, parse_noop_parameters
 
 _ENGINE_DEFAULTS: Final = {
     field.name: getattr(EngineParameters(), field.name)
@@ -41,7 +44,8 @@ PlacedSeed = tuple[Member, str, int]
 @dataclass(frozen=True, slots=True)
 class Validator:
     """A member's place in the network, and its replica. ``follower`` and ``shard`` are a shard validator's,
-    ``beacon`` a beacon validator's; ``peers`` are who it keeps links with."""
+    ``beacon`` a beacon validator's, ``noop`` that of a member of a no-op shard (whose ``shard`` is ``None``);
+    ``peers`` are who it keeps links with."""
 
     committee: Committee
     member: Member
@@ -52,6 +56,7 @@ class Validator:
     shard_parameters: ShardParameters | None
     beacon: BeaconApplication | None
     follower: BeaconFollower | None
+    noop: NoopApplication | None = None
 
 
 def build_validator(opened: OpenHome) -> Validator:
@@ -61,40 +66,22 @@ def build_validator(opened: OpenHome) -> Validator:
     scheme = Ed25519()
     committee = build_committee(genesis, opened.chain, shard)
     peers = list_peers(genesis, shard, index)
-    beacon: BeaconApplication | None = None
-    venue: ShardApplication | None = None
-    parameters: ShardParameters | None = None
-    follower: BeaconFollower | None = None
-    application: Application
-    role: Role
-    if shard == BEACON_SHARD:
-        committees = {item.shard: build_committee(genesis, opened.chain, item.shard) for item in genesis.shards}
-        application = beacon = BeaconApplication(opened.chain, committees, genesis.parameters, scheme)
-        role = ServesShards(tuple(committees.values()), beacon)
-    else:
-        beacon_committee = build_committee(genesis, opened.chain, BEACON_SHARD)
-        follower = BeaconFollower(shard, beacon_committee, genesis.parameters, scheme)
-        parameters = parse_shard_parameters(genesis.shard(shard).application)
-        application = venue = build_shard_application(
-            genesis, opened.chain, shard, follower, scheme, paranoid=config.checks.paranoid
-        )
-        role = FollowsBeacon(follower, beacon_committee)
-    limits = config.limits
+    part = _build_part(genesis, opened.chain, shard, scheme, paranoid=config.checks.paranoid)
     setup = ReplicaSetup(
         committee=committee,
         signer=Ed25519Signer(opened.seed),
         scheme=scheme,
         engine=load_engine_factory(_holder(genesis, shard).engine),
         engine_parameters=build_engine_parameters(genesis, shard),
-        application=application,
+        application=part.application,
         parameters=genesis.parameters,
         genesis_hash=opened.chain,
         genesis_time_ms=genesis.created_ms,
         store=opened.store,
         vote_log=opened.vote_log.load(),
         wall=wall_ms,
-        role=role,
-        limits=ReplicaLimits(mempool_transactions=limits.mempool_transactions, mempool_bytes=limits.mempool_bytes),
+        role=part.role,
+        limits=_build_limits(config.limits, has_senders=part.noop is None),
     )
     return Validator(
         committee=committee,
@@ -102,11 +89,57 @@ def build_validator(opened: OpenHome) -> Validator:
         peers=peers,
         seeds=tuple(_find_seed(text, peers) for text in config.p2p.seeds),
         replica=open_replica(setup),
-        shard=venue,
-        shard_parameters=parameters,
-        beacon=beacon,
-        follower=follower,
+        shard=part.shard,
+        shard_parameters=part.parameters,
+        beacon=part.beacon,
+        follower=part.follower,
+        noop=part.noop,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a member runs: one of ``beacon``, ``shard`` and ``noop`` is the application."""
+
+    application: Application
+    role: Role
+    beacon: BeaconApplication | None = None
+    shard: ShardApplication | None = None
+    parameters: ShardParameters | None = None
+    noop: NoopApplication | None = None
+    follower: BeaconFollower | None = None
+
+
+def _build_part(genesis: Genesis, chain: bytes, shard: int, scheme: SignatureScheme, *, paranoid: bool) -> _Part:
+    if shard == BEACON_SHARD:
+        committees = {item.shard: build_committee(genesis, chain, item.shard) for item in genesis.shards}
+        beacon = BeaconApplication(chain, committees, genesis.parameters, scheme)
+        return _Part(beacon, ServesShards(tuple(committees.values()), beacon), beacon=beacon)
+    role: Role = StandsAlone()
+    follower: BeaconFollower | None = None
+    if genesis.has_beacon:
+        beacon_committee = build_committee(genesis, chain, BEACON_SHARD)
+        follower = BeaconFollower(shard, beacon_committee, genesis.parameters, scheme)
+        role = FollowsBeacon(follower, beacon_committee)
+    table = genesis.shard(shard).application
+    if is_noop(table):
+        noop = NoopApplication(parse_noop_parameters(table, genesis.parameters), genesis.parameters, follower)
+        return _Part(noop, role, noop=noop, follower=follower)
+    if follower is None:
+        raise LocalError("a venue needs a beacon; only a no-op shard can run alone")
+    venue = build_shard_application(genesis, chain, shard, follower, scheme, paranoid=paranoid)
+    return _Part(venue, role, shard=venue, parameters=parse_shard_parameters(table), follower=follower)
+
+
+def _build_limits(limits: LimitSettings, *, has_senders: bool) -> ReplicaLimits:
+    """What this member chose. Where nobody signs, there is only one sender, who may then fill the mempool."""
+    chosen = ReplicaLimits(
+        mempool_transactions=limits.mempool_transactions,
+        mempool_bytes=limits.mempool_bytes,
+        flush_ms=limits.flush_ms,
+        proposal_gap_ms=limits.proposal_gap_ms,
+    )
+    return chosen if has_senders else replace(chosen, sender_transactions=limits.mempool_transactions)
 
 
 def build_committee(genesis: Genesis, chain: bytes, shard: int) -> Committee:
@@ -123,13 +156,13 @@ def build_shard_application(
     *,
     paranoid: bool,
 ) -> ShardApplication:
-    """The venue of ``shard`` as the genesis describes it."""
+    """The venue of ``shard`` as the genesis describes it. No-op shards are no peers: they hold no money."""
     parameters = parse_shard_parameters(genesis.shard(shard).application)
     return ShardApplication(
         chain=chain,
         parameters=parameters,
         protocol=genesis.parameters,
-        peers=[item.shard for item in genesis.shards if item.shard != shard],
+        peers=[item.shard for item in genesis.shards if item.shard != shard and not is_noop(item.application)],
         follower=follower,
         scheme=scheme,
         paranoid=paranoid,

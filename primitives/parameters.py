@@ -20,6 +20,11 @@ WINDOW_ACCOUNT_SHARE: Final = 16
 WINDOW_TOPUP_SHARE: Final = 4
 """A quarter of the window is kept for margin top-ups, which must get through when everybody moves money."""
 
+LARGEST_PAYLOAD_BYTES: Final = 3 << 20
+"""A range of catch-up (4 MiB) holds at least one block."""
+LARGEST_BATCH_BYTES: Final = 1 << 20
+"""What a frame with one batch may hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProtocolParameters:
@@ -107,6 +112,10 @@ class ProtocolParameters:
         _require(
             self.max_batch_bytes <= self.max_payload_bytes,
             "max_batch_bytes: must not exceed max_payload_bytes, or a full batch could never be proposed",
+        )
+        _require(
+            self.max_payload_bytes <= LARGEST_PAYLOAD_BYTES and self.max_batch_bytes <= LARGEST_BATCH_BYTES,
+            f"max_payload_bytes: at most {LARGEST_PAYLOAD_BYTES}, max_batch_bytes at most {LARGEST_BATCH_BYTES}",
         )
         _require(
             self.stall_after_blocks < self.freeze_after_blocks,

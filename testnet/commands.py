@@ -26,8 +26,10 @@ from testnet.launch import DEFAULT_NAME, StateProgress, hold_network, launch_in_
 from testnet.progress import Progress, close_progress, open_progress
 from testnet.topology import DEFAULT_SHARDS, DEFAULT_VALIDATORS, Topology, build_topology, read_topology
 from testnet.workloads.options import (
+    DEFAULT_COMMANDS,
     DEFAULT_DEPTH_BPS,
     DEFAULT_DURATION_S,
+    DEFAULT_PAYLOAD_BYTES,
     DEFAULT_RATE,
     MAX_ACTIONS_PER_TRANSACTION,
     WORKLOADS,
@@ -317,6 +319,14 @@ def load(
     ] = DEFAULT_DEPTH_BPS,
     actions_per_tx: Annotated[int, typer.Option(min=1, max=MAX_ACTIONS_PER_TRANSACTION)] = 1,
     seed: Annotated[int, typer.Option(help="Of what the workload draws.")] = 0,
+    payload_bytes: Annotated[int, typer.Option(min=1, help="opaque: of each command.")] = DEFAULT_PAYLOAD_BYTES,
+    commands_per_batch: Annotated[
+        int, typer.Option(min=1, help="opaque: commands in each transaction.")
+    ] = DEFAULT_COMMANDS,
+    in_flight: Annotated[
+        int,
+        typer.Option(min=0, help="opaque: a closed loop with so many transactions in flight, instead of a rate."),
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Run a workload against a network and measure it."""
@@ -333,6 +343,9 @@ def load(
         depth_bps=depth_bps,
         actions_per_tx=actions_per_tx,
         seed=seed,
+        payload_bytes=payload_bytes,
+        commands_per_batch=commands_per_batch,
+        in_flight=in_flight,
     )
     network = open_network(name, os.environ)
     with _progress(as_json) as progress:

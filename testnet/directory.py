@@ -32,6 +32,7 @@ from node.durable_files import PUBLIC_FILE_MODE, create_directory, read_file, re
 from node.genesis import Genesis, read_genesis
 from primitives.errors import LocalError, RemoteError
 from primitives.identifiers import BEACON_SHARD, format_address, format_committee, format_member, parse_address
+from shards.noop.parameters import is_noop
 
 RUNS_VARIABLE: Final = "RIALTO_RUNS"
 RUNS_FOLDER: Final = "runs"
@@ -228,9 +229,14 @@ class Network:
         return tuple(shard.shard for shard in self.genesis.shards)
 
     @property
+    def venues(self) -> tuple[int, ...]:
+        """Those of the user shards that have accounts and markets: all that do not run the no-op application."""
+        return tuple(shard.shard for shard in self.genesis.shards if not is_noop(shard.application))
+
+    @property
     def committees(self) -> tuple[int, ...]:
-        """The user shards, then the beacon."""
-        return (*self.shards, BEACON_SHARD)
+        """The user shards, then the beacon where there is one."""
+        return (*self.shards, BEACON_SHARD) if self.genesis.has_beacon else self.shards
 
     def members_of(self, shard: int) -> tuple[MemberEntry, ...]:
         """The members of one shard, or of the beacon, by index."""

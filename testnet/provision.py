@@ -25,8 +25,10 @@ from node.home import initialise_home
 from node.keystore import create_devnet_key
 from primitives.errors import LocalError
 from primitives.identifiers import BEACON_SHARD, format_committee, format_member
+from primitives.parameters import ProtocolParameters
 from primitives.signing import Ed25519, Ed25519Signer
 from shards.genesis import QUOTE, build_devnet_parameters, format_shard_parameters, parse_shard_parameters
+from shards.noop.parameters import format_noop_parameters, is_noop, parse_noop_parameters
 from testnet.directory import (
     ROLE_AGENT,
     ROLE_FAUCET,
@@ -79,7 +81,7 @@ def _write_network(draft: NetworkDirectory, name: str, topology: Topology, progr
         create_directory(folder)
     create_file(draft.topology_path, render_topology(topology).encode(), PUBLIC_FILE_MODE)
     genesis = build_genesis(name, topology)
-    for shard in (*range(len(topology.shards)), BEACON_SHARD):
+    for shard in (*range(len(topology.shards)), *([BEACON_SHARD] if genesis.has_beacon else [])):
         _validate_engine(genesis, shard, derive_validator_seed(seed, shard, 0))
     write_genesis(draft.genesis_path, genesis)
     members = _list_members(draft, topology)
@@ -113,7 +115,7 @@ def build_genesis(name: str, topology: Topology) -> Genesis:
             ShardGenesis(
                 shard=number,
                 committee=_committee(seed, number, shard.validators),
-                application=_build_application(number, shard, seed),
+                application=_build_application(number, shard, seed, topology.parameters),
                 engine=shard.engine,
                 engine_parameters=dict(shard.engine_parameters),
             )
@@ -143,7 +145,14 @@ def _committee(seed: int, shard: int, validators: int) -> tuple[bytes, ...]:
     return tuple(compute_public_key(derive_validator_seed(seed, shard, index)) for index in range(validators))
 
 
-def _build_application(number: int, shard: ShardTopology, seed: int) -> dict[str, object]:
+def _build_application(
+    number: int, shard: ShardTopology, seed: int, protocol: ProtocolParameters
+) -> dict[str, object]:
+    if is_noop(shard.application):
+        try:
+            return format_noop_parameters(parse_noop_parameters(shard.application, protocol))
+        except LocalError as error:
+            raise LocalError(f"topology: shards[{number}].application: {error}") from None
     reporters = [compute_key_address(derive_account_seed(seed, ROLE_REPORTER, number, i)) for i in range(REPORTERS)]
     agents = [compute_key_address(derive_account_seed(seed, ROLE_AGENT, number, i)) for i in range(shard.accounts)]
     parameters = build_devnet_parameters(
@@ -201,6 +210,7 @@ def _write_accounts(
     plan = [
         (f"s{number}-{role}{index}", role, number, derive_account_seed(seed, role, number, index))
         for number, shard in enumerate(topology.shards)
+        if not is_noop(shard.application)
         for role, count in ((ROLE_AGENT, shard.accounts), (ROLE_REPORTER, REPORTERS))
         for index in range(count)
     ]

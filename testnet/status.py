@@ -33,7 +33,7 @@ async def read_status(network: Network) -> dict[str, Any]:
     async with trio.open_nursery() as nursery:
         for member in network.members:
             nursery.start_soon(_read_member, member, living[member.name], rows)
-        for shard in network.shards:
+        for shard in network.venues:
             nursery.start_soon(_read_balances, network, shard, living, balances)
     partition = read_partition(network.directory)
     return {

@@ -13,7 +13,9 @@ Everything has a default, so the shortest topology is an empty file: two shards 
     balance = 10_000_000            # of each, in units of the quote currency
     [shards.engine_parameters]      # fields of consensus.engine.EngineParameters, and the engine's own
     leader_schedule = "round-robin"
-    [shards.application]            # replaces fields of shards.genesis.ShardParameters
+    [shards.application]            # replaces fields of shards.genesis.ShardParameters; or, instead of a venue
+                                    # with markets and accounts: application = "noop", or a table with
+                                    # kind = "noop" and fields of shards.noop.parameters.NoopParameters
     [parameters]                    # fields of primitives.parameters.ProtocolParameters
     channel_window = 2048
     [node.log]                      # settings of every member's config.toml: rpc, log, limits, checks
@@ -38,6 +40,8 @@ from node.durable_files import read_file
 from primitives.errors import LocalError
 from primitives.parameters import ProtocolParameters
 from shards.genesis import DEVNET_MARKETS
+from shards.noop.parameters import KIND as NOOP
+from shards.noop.parameters import is_noop
 
 MAX_TOPOLOGY_BYTES: Final = 1 << 20
 MAX_SHARDS: Final = 64
@@ -64,10 +68,17 @@ DEFAULT_VALIDATORS: Final = 4
 DEFAULT_ACCOUNTS: Final = 16
 DEFAULT_BALANCE: Final = 10_000_000
 
+NOOP_PAYLOAD_BYTES: Final = 2 << 20
+NOOP_BATCH_BYTES: Final = 512 << 10
+"""What a batch, a slot and a group commit cost is shared by some thousand commands."""
+NOOP_FLUSH_MS: Final = 10
+NOOP_GAP_MS: Final = 5
+"""Execution costs nothing, so small blocks may follow each other as fast as the engine goes."""
+
 
 @dataclass(frozen=True, slots=True)
 class BeaconTopology:
-    """The beacon's committee."""
+    """The beacon's committee; a single no-op shard can do without one (``validators`` 0)."""
 
     validators: int = DEFAULT_VALIDATORS
     engine: str = DEFAULT_ENGINE
@@ -76,7 +87,8 @@ class BeaconTopology:
 
 @dataclass(frozen=True, slots=True)
 class ShardTopology:
-    """One shard. ``balance`` is in units of the quote currency; ``application`` replaces venue parameters."""
+    """One shard. ``balance`` is in units of the quote currency; ``application`` replaces venue parameters, or asks
+    for the no-op application, which has neither markets nor accounts."""
 
     markets: tuple[str, ...]
     validators: int = DEFAULT_VALIDATORS
@@ -135,6 +147,24 @@ def build_topology(
     return topology
 
 
+def build_noop_topology(validators: int, engine: str = DEFAULT_ENGINE, seed: int | None = None) -> Topology:
+    """One no-op shard and no beacon: an engine alone, with large batches and blocks that wait for nothing.
+
+    Raises ``LocalError`` where the number is out of bounds.
+    """
+    _require_bound("--validators", validators, MAX_VALIDATORS)
+    shard = ShardTopology(
+        markets=(), accounts=0, balance=0, validators=validators, engine=engine, application={"kind": NOOP}
+    )
+    return Topology(
+        shards=(shard,),
+        beacon=BeaconTopology(validators=0),
+        seed=seed,
+        parameters=ProtocolParameters(max_payload_bytes=NOOP_PAYLOAD_BYTES, max_batch_bytes=NOOP_BATCH_BYTES),
+        node={"limits": {"flush_ms": NOOP_FLUSH_MS, "proposal_gap_ms": NOOP_GAP_MS}},
+    )
+
+
 def choose_markets(shard: int) -> tuple[str, ...]:
     """One market a shard unless the topology says otherwise: BTC on the first, ETH on the second, and so on."""
     names = tuple(DEVNET_MARKETS)
@@ -147,6 +177,10 @@ def _require_bound(place: str, value: int, maximum: int) -> None:
 
 
 def _validate_size(source: str, topology: Topology) -> None:
+    if not topology.beacon.validators and not (
+        len(topology.shards) == 1 and is_noop(topology.shards[0].application)
+    ):
+        raise LocalError(f"{source}: beacon.validators: only a single no-op shard can do without a beacon")
     if topology.processes > MAX_PROCESSES:
         raise LocalError(f"{source}: {topology.processes} validators where one machine runs {MAX_PROCESSES}")
 
@@ -191,12 +225,34 @@ def parse_topology(text: str, source: str = "topology") -> Topology:
 
 
 def _parse_beacon(document: Document) -> BeaconTopology:
-    beacon = BeaconTopology(**_parse_committee(document))
+    beacon = BeaconTopology(**_parse_committee(document, least=0))
     document.finish()
     return beacon
 
 
 def _parse_shard(number: int, document: Document) -> ShardTopology:
+    application: dict[str, Any] = {}
+    if document.is_text("application"):
+        if document.text("application", 64) != NOOP:
+            raise document.error(
+                "application", describe_unknown("application", document.text("application"), (NOOP,))
+            )
+        application = {"kind": NOOP}
+    elif document.holds("application"):
+        application = document.opaque("application")
+    return (
+        _parse_noop(document, application) if is_noop(application) else _parse_venue(number, document, application)
+    )
+
+
+def _parse_noop(document: Document, application: dict[str, Any]) -> ShardTopology:
+    """Markets, accounts and balances are unknown keys here."""
+    shard = ShardTopology(markets=(), accounts=0, balance=0, application=application, **_parse_committee(document))
+    document.finish()
+    return shard
+
+
+def _parse_venue(number: int, document: Document, application: dict[str, Any]) -> ShardTopology:
     markets = document.texts("markets") if document.holds("markets") else choose_markets(number)
     for index, market in enumerate(markets):
         if market not in DEVNET_MARKETS:
@@ -205,16 +261,16 @@ def _parse_shard(number: int, document: Document) -> ShardTopology:
         markets=markets,
         accounts=_integer(document, "accounts", 1, MAX_ACCOUNTS, DEFAULT_ACCOUNTS),
         balance=_integer(document, "balance", 0, MAX_BALANCE, DEFAULT_BALANCE),
-        application=document.opaque("application") if document.holds("application") else {},
+        application=application,
         **_parse_committee(document),
     )
     document.finish()
     return shard
 
 
-def _parse_committee(document: Document) -> dict[str, Any]:
+def _parse_committee(document: Document, least: int = 1) -> dict[str, Any]:
     return {
-        "validators": _integer(document, "validators", 1, MAX_VALIDATORS, DEFAULT_VALIDATORS),
+        "validators": _integer(document, "validators", least, MAX_VALIDATORS, DEFAULT_VALIDATORS),
         "engine": document.text("engine", 64) if document.holds("engine") else DEFAULT_ENGINE,
         "engine_parameters": {
             **LOCAL_ENGINE_PARAMETERS,
@@ -277,4 +333,7 @@ def render_topology(topology: Topology) -> str:
 
 def _plain(part: BeaconTopology | ShardTopology) -> dict[str, Any]:
     table = asdict(part)
+    if isinstance(part, ShardTopology) and is_noop(part.application):
+        for name in ("markets", "accounts", "balance"):
+            del table[name]
     return {name: list(value) if isinstance(value, tuple) else value for name, value in table.items()}

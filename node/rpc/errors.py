@@ -32,7 +32,9 @@ _LIST: Final = (
     ErrorCode("BAD_SUBSCRIPTION", 400, "A WebSocket message is no subscription, or names an unknown topic."),
     ErrorCode("NOT_FOUND", 404, "No such path, block, account, market or transfer here."),
     ErrorCode(
-        "NOT_SERVED", 404, "This member's chain has no such thing: the beacon has no accounts, a shard no tips."
+        "NOT_SERVED",
+        404,
+        "This member's chain has no such thing: the beacon has no accounts, a shard no tips, a no-op one neither.",
     ),
     ErrorCode("METHOD_NOT_ALLOWED", 405, "The path exists, but not with this method."),
     ErrorCode("REQUEST_TIMEOUT", 408, "The body was not complete in time."),

@@ -7,7 +7,7 @@ here; ``docs/api.md`` shows the shapes.
 
 Queries are synchronous reads of memory or of the store. They raise ``RemoteError`` with a code of
 ``node.rpc.errors`` where a request cannot be answered, in particular ``NOT_SERVED`` where this member's chain has
-no such thing (the beacon has no accounts, a shard has no tips).
+no such thing (the beacon has no accounts, a shard has no tips, a no-op shard neither).
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ class NodeStatus:
     uss_bytes: int
     uptime_ms: int
     alarms: Sequence[str]
+    transport_frames: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,9 +118,9 @@ class Transactions:
 
 
 async def read_transactions(sources: Sources, index: ChainIndex) -> Transactions:
-    """Every transaction of every shard."""
+    """Every transaction of every venue."""
     found = Transactions()
-    places = [(shard, height) for shard in sources.network.shards for height in sorted(index.filled.get(shard, ()))]
+    places = [(shard, height) for shard in sources.network.venues for height in sorted(index.filled.get(shard, ()))]
 
     async def read(turn: int, place: tuple[int, int]) -> None:
         shard, height = place
@@ -216,9 +216,9 @@ async def _read_summary(
 
 
 async def read_last_summaries(sources: Sources) -> dict[int, ShardSummary]:
-    """The newest certified summary of every shard that answers."""
+    """The newest certified summary of every venue that answers."""
     summaries: dict[int, ShardSummary] = {}
-    for shard in sources.network.shards:
+    for shard in sources.network.venues:
         try:
             answer = await sources.ask(shard, lambda client: client.summary())
             summaries[shard] = decode_summary(bytes.fromhex(answer["bytes"]))

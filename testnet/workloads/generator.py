@@ -29,6 +29,7 @@ from testnet.progress import Progress
 from testnet.workloads.ledger import Ledger
 from testnet.workloads.lookup import look_up_outstanding
 from testnet.workloads.node_figures import NodeFigures
+from testnet.workloads.opaque import open_opaque
 from testnet.workloads.options import LoadOptions, LoadResult
 from testnet.workloads.plan import Lane, PlannedTransaction, Workload
 from testnet.workloads.population import open_agents
@@ -40,6 +41,9 @@ OPEN_WINDOW: Final = 8_192
 """In flight on one shard: four seconds of what a shard can do; half of what its mempools hold."""
 REPLAY_WINDOW: Final = 1_024
 """At full speed, where the window paces: some blocks' worth, so that the books stay near the recording."""
+OPAQUE_WINDOW_BYTES: Final = 16 << 20
+"""Of opaque records, which the client holds in memory until they are certified."""
+LEAST_WINDOW: Final = 8
 CLIENT_ID_SHIFT: Final = 20
 """Client ids start at the wall clock's milliseconds times 2**20: no load's meet those of an earlier one."""
 PACE_S: Final = 0.005
@@ -64,9 +68,17 @@ class Pace:
 
 async def run_load(network: Network, options: LoadOptions, progress: Progress) -> LoadResult:
     """Run the load that ``options`` describe; raises ``LocalError`` where it cannot begin."""
-    window = OPEN_WINDOW if options.speed or options.workload != "market-data" else REPLAY_WINDOW
+    window = choose_window(options)
     pace = Pace(options.duration_s, min(options.warm_up_s, options.duration_s / 4), window)
     return await run_workload(network, open_workload(network, options), pace, progress)
+
+
+def choose_window(options: LoadOptions) -> int:
+    """How many transactions may be in flight on one shard."""
+    if options.workload == "opaque":
+        record_bytes = options.payload_bytes * options.commands_per_batch
+        return options.in_flight or max(LEAST_WINDOW, min(OPEN_WINDOW, OPAQUE_WINDOW_BYTES // record_bytes))
+    return OPEN_WINDOW if options.speed or options.workload != "market-data" else REPLAY_WINDOW
 
 
 def open_workload(network: Network, options: LoadOptions) -> Workload:
@@ -79,6 +91,8 @@ def open_workload(network: Network, options: LoadOptions) -> Workload:
             return open_market_data(network, options, first_client_id)
         case "transfers":
             return open_transfers(network, options)
+        case "opaque":
+            return open_opaque(network, options, first_client_id)
         case _:
             raise LocalError(f"there is no workload {options.workload!r}")
 

@@ -49,7 +49,7 @@ class Outstanding:
 
     @property
     def actions(self) -> int:
-        return len(self.signed.plan.actions)
+        return self.signed.plan.action_count
 
     @property
     def is_open(self) -> bool:

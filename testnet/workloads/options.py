@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-WORKLOADS: Final = ("agents", "market-data", "transfers")
+WORKLOADS: Final = ("agents", "market-data", "transfers", "opaque")
 
 DEFAULT_DURATION_S: Final = 60
 DEFAULT_RATE: Final = 100.0
@@ -18,13 +18,18 @@ DEFAULT_DEPTH_BPS: Final = 10
 MAX_ACTIONS_PER_TRANSACTION: Final = 32
 """What an envelope holds (``shards.transactions.MAX_ACTIONS``)."""
 
+DEFAULT_PAYLOAD_BYTES: Final = 256
+DEFAULT_COMMANDS: Final = 64
+
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """One load. ``rate`` is transactions per second over the whole network (``agents`` and ``transfers``).
+    """One load. ``rate`` is transactions per second over the whole network (not of ``market-data``).
 
     ``speed`` (``market-data``): 1 is real time by the recorded local clock, 0 as fast as the network takes it.
     ``depth_bps``: book levels within so many basis points of the mid. ``files``: recorded streams, or one CSV.
+    ``payload_bytes`` (``opaque``): of each command; ``commands_per_batch``: in each transaction, which is one
+    record; ``in_flight``: a closed loop with so many transactions in flight on each shard instead of ``rate``.
     ``warm_up_s`` is cut off the measurements.
     """
 
@@ -37,6 +42,9 @@ class LoadOptions:
     actions_per_tx: int = 1
     seed: int = 0
     warm_up_s: float = 2.0
+    payload_bytes: int = DEFAULT_PAYLOAD_BYTES
+    commands_per_batch: int = DEFAULT_COMMANDS
+    in_flight: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,14 @@ class PlannedTransaction:
     actions: tuple[Action, ...]
     subaccount: int = 0
     mode: Mode = Mode.BEST_EFFORT
+    opaque: bytes | None = None
+    """For a no-op shard: the record itself, which nobody signs and which counts for ``commands`` actions."""
+    commands: int = 0
+
+    @property
+    def action_count(self) -> int:
+        """What the transaction counts for."""
+        return len(self.actions) if self.opaque is None else self.commands
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class AgentWorkload:
         is_calm: bool = False,
     ) -> None:
         self._options = options
-        self._markets = {shard: list_markets(network.genesis, shard) for shard in network.shards}
+        self._markets = {shard: list_markets(network.genesis, shard) for shard in network.venues}
         self._paths = {
             (terms.shard, terms.market): PricePath(
                 options.seed, terms.symbol, terms.reference_ticks, is_calm=is_calm
@@ -82,7 +82,7 @@ class AgentWorkload:
             for terms in markets
         }
         ids = ClientIds(first_client_id)
-        self._agents = {shard: self._cast(network, shard, mix, ids) for shard in network.shards}
+        self._agents = {shard: self._cast(network, shard, mix, ids) for shard in network.venues}
         self._weights = mix
 
     def list_needs(self) -> Sequence[FundingNeed]:
@@ -128,7 +128,7 @@ class AgentWorkload:
         markets = self._markets[shard]
         if len(accounts) < 2 or not markets:
             raise LocalError(f"shard {shard} has {len(accounts)} test accounts and {len(markets)} markets: too few")
-        others = [number for number in network.shards if number != shard and self._markets[number]]
+        others = [number for number in network.venues if number != shard and self._markets[number]]
         hedgers = mix.hedgers if others else 0
         parts = _list_parts(len(accounts), mix, hedgers)
         agents: list[Agent] = []
@@ -168,6 +168,8 @@ def open_agents(network: Network, options: LoadOptions, first_client_id: int) ->
     """The workload that the options describe; raises ``LocalError``."""
     if options.rate <= 0:
         raise LocalError(f"--rate must be above 0 transactions a second, not {options.rate:g}")
+    if not network.venues:
+        raise LocalError("this network has no venue, only no-op shards: use --workload opaque")
     return AgentWorkload(network, options, first_client_id)
 
 

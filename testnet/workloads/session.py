@@ -26,13 +26,16 @@ from testnet.workloads.oracle_feed import OracleFeed
 from testnet.workloads.plan import PlannedTransaction, Workload
 from testnet.workloads.preparation import AccountStates, plan_clearing, plan_mints, wait_settled
 from testnet.workloads.process_costs import ProcessMeter
-from testnet.workloads.submission import Door, Submitter
+from testnet.workloads.submission import TICK_S, Door, Submitter
 from testnet.workloads.wallets import Wallets
 
 CONNECT_TIMEOUT_S: Final = 20.0
 PREPARE_TIMEOUT_S: Final = 60.0
 BEACON_EVERY_S: Final = 2.0
 """Deadlines of transfers are thousands of beacon blocks away: a height that is some seconds old is good."""
+
+OPAQUE_TICK_S: Final = 0.0
+"""Records are large, so none of them waits for others to share its request."""
 
 
 def seconds_now() -> float:
@@ -100,7 +103,10 @@ class LoadSession:
             if not names:
                 raise LocalError(f"no member of shard {shard} has ever run")
             doors = [Door(name, self.clients[name]) for name in names]
-            self.submitters[shard] = Submitter(doors, self._elapsed, is_ordered=self._workload.ordered)
+            gathering_s = TICK_S if shard in self._network.venues else OPAQUE_TICK_S
+            self.submitters[shard] = Submitter(
+                doors, self._elapsed, is_ordered=self._workload.ordered, gathering_s=gathering_s
+            )
             doors = [Door(name, self.clients[name]) for name in names]
             self._background[shard] = Submitter(doors, self._surroundings.now, is_ordered=True)
             self.followers[shard] = CertificateFollower(
@@ -156,14 +162,14 @@ class LoadSession:
         needs = self._workload.list_needs()
         faucet = network.faucet.address
         wanted = {(need.shard, need.account) for need in needs}
-        wanted |= {(shard, faucet) for shard in network.shards}
-        wanted |= {(shard, entry.address) for shard in network.shards for entry in self._reporters_of(shard)}
-        readers = {shard: self.clients_of(shard) for shard in network.shards}
+        wanted |= {(shard, faucet) for shard in network.venues}
+        wanted |= {(shard, entry.address) for shard in network.venues for entry in self._reporters_of(shard)}
+        readers = {shard: self.clients_of(shard) for shard in network.venues}
         states = AccountStates(readers, self._progress)
         await states.load(sorted(wanted))
         for shard, account in wanted:
             self.wallets.start_nonces(shard, account, states.find_first_nonce(shard, account))
-        for shard in network.shards:
+        for shard in network.venues:
             nursery.start_soon(self._build_feed(shard).run)
         self._progress.show("funding accounts")
         for plan in (*plan_mints(needs, states, faucet), *plan_clearing(states)):
@@ -202,6 +208,6 @@ class LoadSession:
             return False
         return all(
             self.reports.certified_by_shard[shard] >= len(self._reporters_of(shard))
-            for shard in self._network.shards
+            for shard in self._network.venues
             if self._workload.compute_oracle_prices(shard, 0.0)
         )

@@ -28,9 +28,11 @@ from primitives.errors import RemoteError
 from testnet.workloads.ledger import Outstanding
 
 TICK_S: Final = 0.03
-"""How long transactions gather before they leave: adds 15 ms to a latency, and saves most of the requests."""
+"""How long transactions gather after others left: adds 15 ms to a latency, and saves most of the requests."""
 MAX_BATCH: Final = 1_024
 """Half of what a request may hold: about 60 ms of a node's signature checks."""
+MAX_REQUEST_BYTES: Final = 512 << 10
+"""Half of a request's largest body."""
 MAX_REQUESTS: Final = 4
 """Requests under way to one shard, where the order does not matter."""
 RETRY_PAUSE_S: Final = 0.1
@@ -71,8 +73,13 @@ class Door:
 class Submitter:
     """All submissions of one load to one shard. ``now`` is the clock of the entries' ledgers, in seconds."""
 
-    def __init__(self, doors: Sequence[Door], now: Callable[[], float], *, is_ordered: bool) -> None:
+    def __init__(
+        self, doors: Sequence[Door], now: Callable[[], float], *, is_ordered: bool, gathering_s: float = TICK_S
+    ) -> None:
+        """``gathering_s`` is how long transactions wait for others to leave with."""
         assert doors, "a shard has members"
+        self._gathering_s = gathering_s
+        self._wake = trio.Event()
         self._doors = tuple(doors)
         self._now = now
         self._is_ordered = is_ordered
@@ -94,6 +101,7 @@ class Submitter:
     def put(self, entry: Outstanding) -> None:
         """Have it sent with the next tick."""
         self._queue.append(entry)
+        self._wake.set()
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -101,9 +109,22 @@ class Submitter:
             nursery.start_soon(self._resend_stale, nursery)
             while True:
                 while self._queue:
-                    batch = [self._queue.popleft() for _ in range(min(MAX_BATCH, len(self._queue)))]
-                    await self._start_sending(nursery, batch, None)
-                await trio.sleep(TICK_S)
+                    await self._start_sending(nursery, self._take_batch(), None)
+                await trio.sleep(self._gathering_s)
+                if not self._queue:
+                    self._wake = trio.Event()
+                    await self._wake.wait()
+
+    def _take_batch(self) -> list[Outstanding]:
+        """What leaves as one request: bounded by what a node takes, in number and in bytes."""
+        batch: list[Outstanding] = []
+        room = MAX_REQUEST_BYTES
+        while self._queue and len(batch) < MAX_BATCH:
+            room -= len(self._queue[0].signed.data)
+            if batch and room < 0:
+                break
+            batch.append(self._queue.popleft())
+        return batch
 
     async def _start_sending(self, nursery: trio.Nursery, batch: list[Outstanding], avoid: str | None) -> None:
         """Send the batch in the background, once a slot is free."""
@@ -176,6 +197,7 @@ class Submitter:
                 entry.fail(code)
         await trio.sleep(RETRY_PAUSE_S)
         self._queue.extendleft(reversed(keep))
+        self._wake.set()
 
     def _choose_door(self, avoid: str | None) -> Door | None:
         """The next one that answered lately; an ordered workload stays with one while it does."""

@@ -153,7 +153,7 @@ def open_transfers(network: Network, options: LoadOptions) -> TransferWorkload:
     rows = read_rows(options.files[0], counts, wanted)
     if not rows:
         raise LocalError(f"{options.files[0]}: no row can be used; {counts.first_mistake or 'there is none'}")
-    minimum = max(read_shard_parameters(network.genesis, shard).min_transfer for shard in network.shards)
+    minimum = max(read_shard_parameters(network.genesis, shard).min_transfer for shard in network.venues)
     accounts: dict[str, ListedAccount] = {}
     transfers = []
     for row, amount in zip(rows, scale_values([row.value for row in rows], minimum), strict=True):
@@ -162,14 +162,14 @@ def open_transfers(network: Network, options: LoadOptions) -> TransferWorkload:
             continue
         for text in (row.sender, row.recipient):
             if text not in accounts:
-                accounts[text] = place_account(text, network.shards, options.seed)
+                accounts[text] = place_account(text, network.venues, options.seed)
         transfer = ScaledTransfer(accounts[row.sender], accounts[row.recipient], amount)
         transfers.append(transfer)
         if transfer.sender.shard == transfer.recipient.shard:
             counts.local += 1
         else:
             counts.across += 1
-    return TransferWorkload(transfers, options.rate, counts, network.shards)
+    return TransferWorkload(transfers, options.rate, counts, network.venues)
 
 
 def place_account(text: str, shards: Sequence[int], seed: int) -> ListedAccount:
