@@ -2,9 +2,9 @@
 
 An engine says what a member did (``consensus.engine.Evidence``); an ``EvidenceItem`` adds whose member it is
 (chain, shard, incarnation, epoch) and where it happened, and puts the messages in the order of their bytes, so one
-pair has one form. Verifying is pure: ``Jurisdiction`` holds what it needs of a committee, a ``SignatureMeter`` bounds
-what it may cost. Two attestations of one height are the same offence under every engine and are verified here; everything
-else by the engine's own ``verify_evidence``.
+pair has one form. Verifying is pure: ``Jurisdiction`` holds what it needs of a committee, a ``SignatureMeter``
+bounds what it may cost. Two attestations of one height are the same offence under every engine and are verified
+here; everything else by the engine's own ``verify_evidence``.
 
 What does not live here: finding evidence (the engines, ``node.attestations``), keeping it (``node.evidence``), and
 what the beacon does with it (``crosslink.offences``).

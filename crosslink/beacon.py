@@ -1,13 +1,14 @@
 """The beacon: an application under the same replica that registers shard headers. Satisfies ``Application``.
 
-Theory of operation. Its transactions are submissions and fork reports. Whatever the bytes and the genesis decide is
-found in ``decode`` and ``verify``, so it makes a batch invalid; what depends on the state is decided in
+Theory of operation. Its transactions are submissions, fork reports and evidence. Whatever the bytes and the genesis
+decide is found in ``decode`` and ``verify``, so it makes a batch invalid; what depends on the state is decided in
 ``execute`` and gives a receipt with a code. In a block, in payload order:
 
     SubmitHeaders   FORK → the shard is frozen, a ``Freeze`` leaves
                     OK   → registered, a ``Registration`` leaves
                     else → a receipt; where only a faulty committee earns the code, also a record (an alarm)
     ReportFork      the shard is frozen, unless it is already
+    ReportEvidence  OK   → the offence is recorded, an ``Offence`` leaves (``crosslink.offences``)
 
 A block registers at most M messages; what does not fit is refused with ``BLOCK_FULL`` and submitted again. The
 header's ``summary_root`` commits to the registered tips and to I1 added up over them: every beacon height is a
@@ -26,6 +27,7 @@ from typing import Any, Final, assert_never
 
 from consensus.certificate import Certificate, verify_certificate
 from consensus.committee import Committee
+from consensus.evidence import MAX_ITEM_SIGNATURES, EvidenceItem, Jurisdiction, SignatureMeter
 from crosslink.block import BlockInput, BlockResult, Readiness, TransactionReceipt
 from crosslink.bundle import BlockDeliveries
 from crosslink.conservation import (
@@ -40,6 +42,8 @@ from crosslink.executed_batches import RECORD_PREFIX as BATCH_PREFIX
 from crosslink.executed_batches import ExecutedBatches
 from crosslink.forks import ReportFork, name_guilty, validate_report, verify_report
 from crosslink.messages import ShardNumber
+from crosslink.offences import RECORD_PREFIX as OFFENCE_PREFIX
+from crosslink.offences import BlockBudget, OffenceBook, ReportEvidence, compute_item_hash
 from crosslink.records import Freeze, Registration
 from crosslink.registry import ALARMING, OK, Registry
 from crosslink.submission import CheckedSubmission, SubmitHeaders, check_submission
@@ -62,7 +66,7 @@ OVERDUE_HEARTBEATS: Final = 4
 
 class BeaconReceipt(Wire, frozen=True):
     """What became of a beacon transaction: ``code`` is ``OK`` or why nothing was registered; ``height`` is the
-    last submitted header's, or the contested one's."""
+    last submitted header's, the contested one's, or the slot of an offence."""
 
     transaction: Digest
     shard: ShardNumber
@@ -91,7 +95,7 @@ class BeaconTransaction:
     id: bytes
     sender: bytes
     size_bytes: int
-    content: CheckedSubmission | CheckedReport
+    content: CheckedSubmission | CheckedReport | EvidenceItem
     priority: bool = False
 
 
@@ -101,6 +105,7 @@ class _Block:
 
     height: int
     messages_left: int
+    evidence: BlockBudget
     outbox: list[bytes] = field(default_factory=list)
     deliveries: list[Mapping[int, tuple[bytes, ...]]] = field(default_factory=list)
     receipts: list[TransactionReceipt] = field(default_factory=list)
@@ -108,7 +113,8 @@ class _Block:
 
 
 class BeaconApplication:
-    """``committees`` are the user shards' of the genesis, by shard number."""
+    """``committees`` are the user shards' of the genesis, by shard number; ``jurisdictions`` the committees against
+    whose members evidence is taken, the beacon's own among them."""
 
     def __init__(
         self,
@@ -116,6 +122,7 @@ class BeaconApplication:
         committees: Mapping[int, Committee],
         parameters: ProtocolParameters,
         scheme: SignatureScheme,
+        jurisdictions: Mapping[int, Jurisdiction] | None = None,
     ) -> None:
         self._chain = chain
         self._committees = dict(committees)
@@ -123,6 +130,7 @@ class BeaconApplication:
         self._scheme = scheme
         self._registry = Registry(self._committees.keys(), parameters)
         self._executed = ExecutedBatches(parameters.batch_lifetime_blocks)
+        self._offences = OffenceBook(jurisdictions or {})
         self._tree = StateTree(parameters.bucket_count)
         self._totals: tuple[AssetTotals, ...] = ()
         self._open_transfers = 0
@@ -133,7 +141,9 @@ class BeaconApplication:
     def decode(self, data: bytes) -> BeaconTransaction:
         """The transaction in ``data``, checked in every way that needs no state and no signature."""
         limit = self._parameters.submission_bytes
-        message: SubmitHeaders | ReportFork = decode(SubmitHeaders | ReportFork, data, max_bytes=limit)
+        message: SubmitHeaders | ReportFork | ReportEvidence = decode(
+            SubmitHeaders | ReportFork | ReportEvidence, data, max_bytes=limit
+        )
         match message:
             case SubmitHeaders():
                 checked = check_submission(message, self._chain, self._committees, self._parameters)
@@ -145,17 +155,23 @@ class BeaconApplication:
                     raise RemoteError("UNKNOWN_SHARD", f"the genesis has no shard {shard}", penalise=True)
                 identity = hash_tagged(b"rialto/fork-report", *sorted(hashes))
                 return BeaconTransaction(identity, _sender(shard), len(data), CheckedReport(message, hashes))
+            case ReportEvidence(item):
+                self._offences.validate(item, len(data))
+                return BeaconTransaction(compute_item_hash(item), _sender(item.shard), len(data), item)
             case _:
                 assert_never(message)
 
     def verify(self, transaction: BeaconTransaction) -> None:
-        """Check the certificate (q signatures), or both of a report; raises ``RemoteError``."""
+        """Check the certificate (q signatures), or both of a report; raises ``RemoteError``. Evidence is verified
+        at admission and at execution, which have budgets for it."""
         match transaction.content:
             case CheckedSubmission() as submission:
                 committee = self._committees[submission.shard]
                 verify_certificate(submission.certificate, committee, self._scheme)
             case CheckedReport(report):
                 verify_report(report, self._committees[report.first.headers[0].shard], self._scheme)
+            case EvidenceItem():
+                pass
             case _:
                 assert_never(transaction.content)
 
@@ -175,6 +191,11 @@ class BeaconApplication:
             case CheckedReport(report):
                 if self._registry.tip(report.first.headers[0].shard).frozen:
                     raise RemoteError("FROZEN", "the shard is frozen already")
+            case EvidenceItem() as item:
+                code = self._offences.assess(item)
+                if code != OK:
+                    raise RemoteError(code, "the beacon has recorded this, or enough of this member")
+                self._offences.verify(item, SignatureMeter(self._scheme, MAX_ITEM_SIGNATURES))
             case _:
                 assert_never(transaction.content)
 
@@ -184,14 +205,19 @@ class BeaconApplication:
         """Apply one block."""
         if block.height > 1 and block.parent_hash != ZERO_DIGEST:
             self._registry.apply_own_hash(block.height - 1, block.parent_hash)
-        current = _Block(block.height, self._parameters.messages_per_beacon_block)
+        budget = BlockBudget(self._scheme)
+        current = _Block(block.height, self._parameters.messages_per_beacon_block, budget)
         for batch in self._executed.filter(block.height, block.batches):
             for transaction in batch.transactions:
                 self._execute_transaction(transaction, current)
         if current.outbox:
             self._recount()
         self._remember_deliveries(current)
-        changes = {**self._registry.take_changes(), **self._executed.take_changes()}
+        changes = {
+            **self._registry.take_changes(),
+            **self._executed.take_changes(),
+            **self._offences.take_changes(),
+        }
         summary = encode(self.summarise())
         return BlockResult(
             state_root=self._tree.update(changes),
@@ -214,6 +240,9 @@ class BeaconApplication:
                 contested = report.first.headers[0]
                 shard, height = contested.shard, contested.height
                 code = self._execute_report(report, hashes, current)
+            case EvidenceItem() as item:
+                shard, height = item.shard, item.slot
+                code = self._execute_evidence(item, current)
             case _:
                 assert_never(transaction.content)
         receipt = BeaconReceipt(transaction.id, shard, height, code)
@@ -265,6 +294,16 @@ class BeaconApplication:
         self._freeze(contested.shard, contested.height, list(hashes), first, second, current)
         return OK
 
+    def _execute_evidence(self, item: EvidenceItem, current: _Block) -> str:
+        code = self._offences.judge(item, current.evidence)
+        if code != OK:
+            return code
+        offence = self._offences.apply(item, current.height)
+        current.outbox.append(encode(offence))
+        event = {"shard": item.shard, "culprit": item.culprit, "kind": item.kind, "slot": item.slot}
+        current.events.append(("offence", event))
+        return OK
+
     def _freeze(
         self,
         shard: int,
@@ -310,8 +349,11 @@ class BeaconApplication:
         """Replace the state by ``records``; returns the root. Raises ``LocalError``."""
         everything = dict(records)
         batches = [(key, value) for key, value in everything.items() if key.startswith(BATCH_PREFIX)]
-        rest = [(key, value) for key, value in everything.items() if not key.startswith(BATCH_PREFIX)]
+        offences = [(key, value) for key, value in everything.items() if key.startswith(OFFENCE_PREFIX)]
+        others = (BATCH_PREFIX, OFFENCE_PREFIX)
+        rest = [(key, value) for key, value in everything.items() if not key.startswith(others)]
         self._executed.load(batches)
+        self._offences.load(offences)
         self._registry.load(rest)
         self._recent.clear()
         self._recount()
@@ -328,6 +370,11 @@ class BeaconApplication:
     def registry(self) -> Registry:
         """The tables, for reading."""
         return self._registry
+
+    @property
+    def offences(self) -> OffenceBook:
+        """What is recorded against members, for reading."""
+        return self._offences
 
     def summarise(self) -> BeaconSummary:
         """The tips and I1 as of the last executed block."""

@@ -16,6 +16,7 @@ from consensus.certificate import Certificate
 from crosslink.forks import ReportFork
 from crosslink.header import ShardHeader
 from crosslink.messages import decode_message
+from crosslink.offences import ReportEvidence
 from crosslink.records import Registration, decode_record
 from crosslink.submission import SubmitHeaders
 from primitives.codec import Wire, decode, encode
@@ -51,7 +52,9 @@ def collect_deliveries(outbox: Sequence[bytes], transactions: Iterable[bytes], m
     """
     submitted: dict[tuple[bytes, int], SubmitHeaders] = {}
     for data in transactions:
-        message: SubmitHeaders | ReportFork = decode(SubmitHeaders | ReportFork, data, max_bytes=max_bytes)
+        message: SubmitHeaders | ReportFork | ReportEvidence = decode(
+            SubmitHeaders | ReportFork | ReportEvidence, data, max_bytes=max_bytes
+        )
         if isinstance(message, SubmitHeaders):
             key = message.certificate.header_hash, message.headers[0].header.height
             submitted.setdefault(key, message)

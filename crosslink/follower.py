@@ -45,7 +45,7 @@ from crosslink.followed_registry import (
 from crosslink.header import BeaconRef, InboxCursor, ShardHeader, compute_header_hash
 from crosslink.header_rules import order_cursor, validate_header
 from crosslink.messages import Message, decode_message
-from crosslink.records import Freeze, Registration, decode_record
+from crosslink.records import Freeze, Offence, Registration, decode_record
 from crosslink.tips import UNREGISTERED, RegisteredTip
 from primitives.codec import Unsigned, Wire, decode, encode
 from primitives.errors import LocalError, RemoteError
@@ -116,6 +116,8 @@ class BeaconFollower:
         """Heights of retained blocks with messages for us, ascending."""
         self._histories: dict[int, TipHistory] = {}
         self._stopped: StopRecord | None = None
+        self._offences: list[Offence] = []
+        """Since the last ``take_offences``; the beacon bounds how many it ever says."""
         self._changes: dict[bytes, bytes | None] = {}
 
     # --- reads ---------------------------------------------------------------------------------------------
@@ -223,7 +225,7 @@ class BeaconFollower:
                 record = decode_record(leaf)
             except RemoteError:
                 return None
-            if isinstance(record, Freeze):
+            if isinstance(record, Freeze | Offence):
                 continue
             expected = next_heights.get(record.shard, self._tip(record.shard).height + 1)
             if record.first_height != expected or record.height < expected:
@@ -261,6 +263,9 @@ class BeaconFollower:
             insort(self._busy_heights, height)
         for leaf in block.records:
             record = decode_record(leaf)
+            if isinstance(record, Offence):
+                self._offences.append(record)
+                continue
             history = self._histories.setdefault(record.shard, TipHistory())
             history.put(height, advance_tip(history.at(height), record, height))
 
@@ -295,6 +300,12 @@ class BeaconFollower:
             history.prune(stop)
         base = FollowerBase(stop, base_hash, summarise_histories(self._histories, stop))
         self._changes[_BASE_KEY] = encode(base)
+
+    def take_offences(self) -> tuple[Offence, ...]:
+        """What the followed blocks recorded against members since the last call; after loading, once more what the
+        retained blocks say."""
+        offences, self._offences = tuple(self._offences), []
+        return offences
 
     def take_changes(self) -> dict[bytes, bytes | None]:
         """The records that changed since the last call (``None``: deleted)."""

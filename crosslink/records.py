@@ -1,8 +1,8 @@
 """What the beacon says: the leaves of its own outbox.
 
-One ``Registration`` for each accepted submission and one ``Freeze`` for each frozen shard, in order. A follower
-needs only these and the messages addressed to it, which a registration commits to per destination. Tags: 1
-registration, 2 freeze. Retired: none.
+One ``Registration`` for each accepted submission, one ``Freeze`` for each frozen shard and one ``Offence`` for each
+item of evidence that was recorded, in order. A follower needs only these and the messages addressed to it, which a
+registration commits to per destination. Tags: 1 registration, 2 freeze, 3 offence. Retired: none.
 """
 
 from __future__ import annotations
@@ -54,7 +54,22 @@ class Freeze(Wire, frozen=True, tag=2):
     guilty: tuple[Annotated[bytes, msgspec.Meta(max_length=32)], ...]
 
 
-BeaconRecord: TypeAlias = Registration | Freeze
+class Offence(Wire, frozen=True, tag=3):
+    """Evidence against member ``culprit`` of this committee, whose public key is ``key``, is verified and recorded.
+    ``slot`` and ``view`` are where; ``item_hash`` is the beacon transaction with the signed messages."""
+
+    shard: ShardNumber
+    incarnation: Unsigned
+    epoch: Unsigned
+    culprit: Unsigned
+    key: Annotated[bytes, msgspec.Meta(max_length=32)]
+    kind: Annotated[str, msgspec.Meta(max_length=64)]
+    slot: Unsigned
+    view: Unsigned
+    item_hash: Digest
+
+
+BeaconRecord: TypeAlias = Registration | Freeze | Offence
 
 
 def decode_record(leaf: bytes) -> BeaconRecord:

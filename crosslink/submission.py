@@ -5,7 +5,7 @@ a checked submission says. What does not: the checks against what is registered 
 
 A submission's identity is the hash over the tip's hash and over headers and bodies, never over certificate
 bytes: two submitters with different signer subsets say the same thing. Tags of beacon transactions: 1 headers,
-2 fork report. Retired: none.
+2 fork report, 3 evidence. Retired: none.
 """
 
 from __future__ import annotations
