@@ -30,6 +30,7 @@ PARTS: Final[dict[str, tuple[str, str, str]]] = {
     "account": ("node.cli.account", "account_app", "Accounts: balances, funding, transfers."),
     "order": ("node.cli.order", "order_app", "Orders of your account."),
     "market": ("node.cli.market", "market_app", "Markets and their books."),
+    "engine": ("testnet.conformance.commands", "engine_app", "Consensus engines: list them, check them."),
     "simulate": ("testnet.simulator.commands", "simulate_app", "Break engines on virtual time, by seed."),
     "bench": ("testnet.bench.commands", "bench_app", "Measure speed and memory."),
 }

@@ -64,6 +64,7 @@ from consensus.pbft.deadlines import (
 )
 from consensus.pbft.evidence import verify_evidence
 from consensus.pbft.messages import (
+    STATUS_TAG,
     Commit,
     CommitCertificate,
     Message,
@@ -309,6 +310,8 @@ class PbftFactory:
     """The entry point ``pbft`` of the group ``rialto.engines``; satisfies ``EngineFactory``."""
 
     name = "pbft"
+    unbinding_tags = (STATUS_TAG,)
+    """What a member says again differently at the same place: where it stands."""
 
     def create(
         self,

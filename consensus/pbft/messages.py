@@ -37,13 +37,14 @@ class Phase(IntEnum):
     STATUS = 6
 
 
+STATUS_TAG: Final = b"rialto/pbft/status/1"
 _TAGS: Final = {
     Phase.PRE_PREPARE: b"rialto/pbft/pre-prepare/1",
     Phase.PREPARE: b"rialto/pbft/prepare/1",
     Phase.COMMIT: b"rialto/pbft/commit/1",
     Phase.VIEW_CHANGE: b"rialto/pbft/view-change/1",
     Phase.NEW_VIEW: b"rialto/pbft/new-view/1",
-    Phase.STATUS: b"rialto/pbft/status/1",
+    Phase.STATUS: STATUS_TAG,
 }
 
 
