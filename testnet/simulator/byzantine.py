@@ -1,34 +1,44 @@
 """Members that lie: wrappers around honest replicas, engines and applications. Honest code has no attack flags.
 
-Each ``Misconduct`` changes what a process is made from (``wrap``) or what leaves it (``alter``). A member that
-equivocates in every way at once is a *twin*: two honest processes with one key and two disks, each linked with a
-part of the committee (``world`` places them), so they propose, vote and attest differently without a line of attack
-code. Up to f such members the checkers must stay silent; beyond f they must not. What does not live here: who lies.
+Each ``Misconduct`` changes what a process is made from (``wrap``), what leaves it (``alter``) or when
+(``draw_delay_us``), and works with every engine: votes are seen at the signer (``promises``). A member that
+equivocates in every way at once is a *twin*: two honest processes with one key and two disks (``world`` places
+them), so they propose, vote and attest differently without a line of attack code. Up to f such members the checkers
+must stay silent; beyond f they must not. What does not live here: who lies (``swarm``, ``plan.Role``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from consensus.certificate import attest
-from crosslink.block import BlockInput, BlockResult, Readiness
-from node.application import Application, Transaction
+from consensus.pbft import messages as pbft
 from node.events import Effects, Outgoing
 from node.replica_setup import ReplicaSetup
 from node.wire import FrameKind
 from primitives.codec import encode
-from primitives.hashing import hash_tagged
+from testnet.simulator.plan import Lie, Role
+from testnet.simulator.promises import RecordingSigner, read_unbinding_tags
+from testnet.simulator.scheduler import US_PER_MS
+from testnet.simulator.wrong_parts import NoisyFactory, WrongRoots, make_lie
 
 VOTING_KINDS: Final = (FrameKind.ENGINE, FrameKind.ATTESTATION, FrameKind.CERTIFICATE)
+MAX_KEPT_FRAMES: Final = 64
+DEFAULT_DELAY_MS: Final = 1_000
 
 
 class Misconduct:
-    """Honest so far; a base to override."""
+    """Honest so far; a base to override. Satisfies ``host.Conduct``."""
+
+    def __init__(self, role: Role, rng: Random) -> None:
+        self.role = role
+        self.rng = rng
 
     def wrap(self, setup: ReplicaSetup) -> ReplicaSetup:
         """What the process is made from."""
@@ -38,37 +48,126 @@ class Misconduct:
         """What leaves the process."""
         return effects
 
+    def draw_delay_us(self, outgoing: Outgoing) -> int:
+        """How long a frame is held back."""
+        return 0
+
+    def is_drawn(self) -> bool:
+        """Whether it lies this time."""
+        return self.rng.randrange(100) < self.role.percent
+
 
 class Withholding(Misconduct):
     """Sends only some of its votes and bodies, to nobody in particular."""
 
-    def __init__(self, rng: Random, share: float) -> None:
-        self._rng = rng
-        self._share = share
-
     def alter(self, effects: Effects) -> Effects:
-        kept = tuple([outgoing for outgoing in effects.sends if self._rng.random() >= self._share])
-        return replace(effects, sends=kept)
+        return replace(effects, sends=tuple([outgoing for outgoing in effects.sends if not self.is_drawn()]))
 
 
 class SilentToSome(Misconduct):
-    """Votes for everybody but these members, by index: they see a leader that ignores them."""
-
-    def __init__(self, ignored: Iterable[int]) -> None:
-        self._ignored = frozenset(ignored)
+    """Votes for everybody but some: they see a leader that ignores them."""
 
     def alter(self, effects: Effects) -> Effects:
-        return replace(effects, sends=tuple([item for item in effects.sends if not self._is_ignored(item)]))
+        kept = [
+            outgoing
+            for outgoing in effects.sends
+            if outgoing.kind not in VOTING_KINDS or outgoing.member.name not in self.role.members
+        ]
+        return replace(effects, sends=tuple(kept))
 
-    def _is_ignored(self, outgoing: Outgoing) -> bool:
-        return outgoing.member.index in self._ignored and outgoing.kind in VOTING_KINDS
+
+class Delaying(Misconduct):
+    """Sends votes late, so out of order too."""
+
+    def draw_delay_us(self, outgoing: Outgoing) -> int:
+        if outgoing.kind not in VOTING_KINDS or not self.is_drawn():
+            return 0
+        return self.rng.randint(1, self.role.amount or DEFAULT_DELAY_MS) * US_PER_MS
+
+
+class Contradicting(Misconduct):
+    """Signs the opposite of its votes as well, and shows it to some."""
+
+    def wrap(self, setup: ReplicaSetup) -> ReplicaSetup:
+        self._signer = RecordingSigner(setup.signer, read_unbinding_tags(setup.engine))
+        return replace(setup, signer=self._signer)
+
+    def alter(self, effects: Effects) -> Effects:
+        forged: dict[bytes, bytes | None] = {}
+        sends = []
+        for outgoing in effects.sends:
+            sends.append(outgoing)
+            if outgoing.kind != FrameKind.ENGINE:
+                continue
+            if outgoing.body not in forged:
+                lie = self._signer.contradict(outgoing.body, make_lie(outgoing.body)) if self.is_drawn() else None
+                forged[outgoing.body] = lie
+                self._signer.take_leaving(outgoing.body)
+            other = forged[outgoing.body]
+            if other is not None and outgoing.member.name in self.role.members:
+                sends.append(replace(outgoing, body=other))
+        return replace(effects, sends=tuple(sends))
+
+
+class Stale(Misconduct):
+    """Sends an older message of its engine in place of the one that is due."""
+
+    def __init__(self, role: Role, rng: Random) -> None:
+        super().__init__(role, rng)
+        self._kept: deque[bytes] = deque(maxlen=MAX_KEPT_FRAMES)
+
+    def alter(self, effects: Effects) -> Effects:
+        return replace(effects, sends=tuple([self._replace(outgoing) for outgoing in effects.sends]))
+
+    def _replace(self, outgoing: Outgoing) -> Outgoing:
+        if outgoing.kind != FrameKind.ENGINE:
+            return outgoing
+        if self._kept and self.is_drawn():
+            return replace(outgoing, body=self._kept[self.rng.randrange(len(self._kept))])
+        self._kept.append(outgoing.body)
+        return outgoing
+
+
+def _forget_pbft(body: bytes, setup: ReplicaSetup) -> bytes | None:
+    message = msgspec.msgpack.decode(body)
+    if message[0] != 6:
+        return None
+    _, view, _, _, sender, _ = message
+    return encode(pbft.sign_view_change(setup.committee, setup.signer, sender, view, None, ()))
+
+
+_FORGETTING: Final[Mapping[str, Callable[[bytes, ReplicaSetup], bytes | None]]] = {"pbft": _forget_pbft}
+
+
+class StaleViewChange(Misconduct):
+    """Asks for new views as if it had prepared nothing. Where nobody knows how to say that in its engine's messages
+    it is silent about new views of which it knows most: it sends old messages (``Stale``)."""
+
+    def wrap(self, setup: ReplicaSetup) -> ReplicaSetup:
+        self._setup = setup
+        self._stale = Stale(self.role, self.rng)
+        return setup
+
+    def alter(self, effects: Effects) -> Effects:
+        forget = _FORGETTING.get(self._setup.engine.name)
+        if forget is None:
+            return self._stale.alter(effects)
+        sends = []
+        for outgoing in effects.sends:
+            lie = forget(outgoing.body, self._setup) if outgoing.kind == FrameKind.ENGINE else None
+            sends.append(outgoing if lie is None else replace(outgoing, body=lie))
+        return replace(effects, sends=tuple(sends))
+
+
+class InvalidPayload(Misconduct):
+    """Proposes bytes that are no payload."""
+
+    def wrap(self, setup: ReplicaSetup) -> ReplicaSetup:
+        return replace(setup, engine=NoisyFactory(setup.engine, self.rng, self.role.percent))
 
 
 class DoubleAttesting(Misconduct):
-    """Attests another header as well, to every second member, with its real key."""
-
-    def __init__(self) -> None:
-        self._setup: ReplicaSetup | None = None
+    """Attests another header as well, to some, with its real key."""
 
     def wrap(self, setup: ReplicaSetup) -> ReplicaSetup:
         self._setup = setup
@@ -78,59 +177,35 @@ class DoubleAttesting(Misconduct):
         return replace(effects, sends=tuple([self._attest_other(outgoing) for outgoing in effects.sends]))
 
     def _attest_other(self, outgoing: Outgoing) -> Outgoing:
-        if outgoing.kind != FrameKind.ATTESTATION or outgoing.member.index % 2:
+        if outgoing.kind != FrameKind.ATTESTATION or outgoing.member.name not in self.role.members:
             return outgoing
-        assert self._setup is not None, "the replica was opened"
         height = msgspec.msgpack.decode(outgoing.body)[1]
-        other = hash_tagged(b"rialto/simulated-lie", height.to_bytes(8, "big"))
-        lie = attest(self._setup.committee, self._setup.signer, height, other)
+        lie = attest(self._setup.committee, self._setup.signer, height, make_lie(height.to_bytes(8, "big")))
         return replace(outgoing, body=encode(lie))
 
 
 class WrongHeader(Misconduct):
-    """Executes honestly and reports another state root, from some height on. Two with one ``flavour`` report the
-    same wrong root."""
-
-    def __init__(self, first_height: int, flavour: bytes = b"") -> None:
-        self._first_height = first_height
-        self._flavour = flavour
+    """Executes honestly and reports another state root; all who lie so report the same one."""
 
     def wrap(self, setup: ReplicaSetup) -> ReplicaSetup:
-        return replace(setup, application=WrongRoots(setup.application, self._first_height, self._flavour))
+        return replace(setup, application=WrongRoots(setup.application, self.role.amount, b""))
 
 
-class WrongRoots:
-    """An ``Application`` around another, with wrong state roots."""
+_MISCONDUCT: Final[Mapping[Lie, type[Misconduct]]] = {
+    Lie.EQUIVOCATE: Misconduct,
+    Lie.DOUBLE_VOTE: Misconduct,
+    Lie.CONTRADICT: Contradicting,
+    Lie.WITHHOLD: Withholding,
+    Lie.SILENT_TO_SOME: SilentToSome,
+    Lie.DELAY: Delaying,
+    Lie.STALE: Stale,
+    Lie.STALE_VIEW_CHANGE: StaleViewChange,
+    Lie.INVALID_PAYLOAD: InvalidPayload,
+    Lie.DOUBLE_ATTEST: DoubleAttesting,
+    Lie.WRONG_HEADER: WrongHeader,
+}
 
-    def __init__(self, honest: Application, first_height: int, flavour: bytes) -> None:
-        self._honest = honest
-        self._first_height = first_height
-        self._flavour = flavour
 
-    def __getattr__(self, name: str) -> Any:
-        # What links ask of a particular application (a beacon's deliveries) stays as it is.
-        return getattr(self._honest, name)
-
-    def decode(self, data: bytes) -> Transaction:
-        return self._honest.decode(data)
-
-    def verify(self, transaction: Any) -> None:
-        self._honest.verify(transaction)
-
-    def admit(self, transaction: Any, now_ms: int) -> None:
-        self._honest.admit(transaction, now_ms)
-
-    def execute(self, block: BlockInput) -> BlockResult:
-        result = self._honest.execute(block)
-        if block.height < self._first_height:
-            return result
-        return replace(result, state_root=hash_tagged(b"rialto/simulated-lie", self._flavour, result.state_root))
-
-    def readiness(self, now_ms: int, last_block_ms: int) -> Readiness:
-        return self._honest.readiness(now_ms, last_block_ms)
-
-    def load(self, records: Iterable[tuple[bytes, bytes]]) -> bytes:
-        return self._honest.load(records)
-
-    def genesis_records(self) -> Iterable[tuple[bytes, bytes]]:
-        return self._honest.genesis_records()
+def make_misconduct(role: Role, rng: Random) -> Misconduct:
+    """The misconduct of a role; twins are honest twice."""
+    return _MISCONDUCT[role.lie](role, rng)

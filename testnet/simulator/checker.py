@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from consensus.engine import Record
 from node.events import BlockCertified, Outgoing
 from testnet.simulator.host import SimulatedHost
+from testnet.simulator.scheduler import Scheduler
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,19 @@ class Violation:
 class Verdicts:
     """Where checkers put what they find."""
 
-    def __init__(self) -> None:
+    def __init__(self, scheduler: Scheduler) -> None:
         self.violations: list[Violation] = []
-        self.now_us = 0
+        self._scheduler = scheduler
+
+    @property
+    def now_us(self) -> int:
+        """Virtual time."""
+        return self._scheduler.now_us
 
     def report(self, checker: str, subject: str, sentence: str) -> None:
         """Keep a violation; the run ends at the first."""
         self.violations.append(Violation(checker, self.now_us, subject, sentence))
+        self._scheduler.is_stopped = True
 
 
 class Checker:

@@ -1,12 +1,13 @@
 """The disk of one host: what survives a crash, what is torn from the end, and how long a sync takes.
 
 The stores are ``node.memory_store``'s, which keep the contract of the real ones including its worst case. What the
-vote log ever held is remembered by value, for the checker of durability. What does not live here: when a host
-crashes (``faults``).
+vote log was given lately is remembered by value, for the checker of durability. What does not live here: when a
+host crashes (``faults``).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from random import Random
 from typing import Final
@@ -19,25 +20,29 @@ SYNC_MAX_US: Final = 400
 RARE_SYNC_US: Final = 3_000
 RARE_SYNC_CHANCE: Final = 0.02
 """Syncs as measured on NVMe: 0.1–0.3 ms, rarely 2–3 ms."""
-MAX_REMEMBERED_VALUE_BYTES: Final = 1 << 10
-"""Votes are small; payloads and bodies need not be remembered."""
+MAX_SEARCHED_VALUES: Final = 512
+"""A claim is looked for in what was written last: it leaves with the group commit that covers it, or was known."""
 
 
 class RememberingVoteLog(MemoryVoteLog):
-    """A vote log that remembers which small values were ever durable."""
+    """A vote log that tells whether bytes are durable, or were when they were written."""
 
-    __slots__ = ("ever",)
+    __slots__ = ("_written",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.ever: set[bytes] = set()
+        self._written: deque[bytes] = deque(maxlen=MAX_SEARCHED_VALUES)
 
     def write(self, records: Sequence[Record]) -> None:
         """One atomic, durable batch."""
         super().write(records)
-        for record in records:
-            if record.value is not None and len(record.value) <= MAX_REMEMBERED_VALUE_BYTES:
-                self.ever.add(record.value)
+        self._written.extend([record.value for record in records if record.value is not None])
+
+    def has_held(self, content: bytes) -> bool:
+        """Whether ``content`` is or lately was a value here, or within one."""
+        if any(content in value for value in reversed(self._written)):
+            return True
+        return any(content in value for value in self._values.values())
 
     @property
     def size(self) -> int:

@@ -1,45 +1,45 @@
-"""The nemesis: strikes hosts and links with the faults of a swarm, and heals them.
+"""The nemesis: strikes hosts and links as the plan says, and heals them.
 
-Theory of operation. In the safety phase strikes come at random gaps, each with an end of its own; any number of
-hosts may be down or cut off at once, for safety must hold all the same. ``heal`` ends everything for the liveness
-phase: links, clocks and disks are well, everybody runs but those chosen to stay dead, at most f a committee.
+Theory of operation. In the safety phase every strike comes at its time and has an end of its own; several may hold
+one link or host at once. ``heal`` ends everything for the liveness phase: links, clocks and disks are well,
+everybody runs but those outside the core, who meet the plan's fate. Which member leads is looked up when a strike
+comes, for no plan can know it.
 
-What does not live here: which faults a seed has (``swarm``), what links and hosts make of them.
+What does not live here: which strikes there are (``swarm``, ``scenario``), what links and hosts make of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import product
 from random import Random
-from typing import assert_never
+from typing import Final, assert_never
 
-from consensus.committee import Committee
-from testnet.simulator.host import SimulatedHost
+from testnet.simulator.host import Doom, SimulatedHost
 from testnet.simulator.network import CALM, Network
+from testnet.simulator.plan import Fate, Fault, Plan, Strike
 from testnet.simulator.scheduler import US_PER_MS, Scheduler
-from testnet.simulator.swarm import Fault, Swarm
 
-MAX_SKEW_MS = 3_000
-MAX_TORN_STEPS = 60
-SLOW_DISK_FACTOR = 100
+MAX_RESTART_US: Final = 500 * US_PER_MS
+MAX_RESIDUAL_SKEW_MS: Final = 100
+MIN_TURN_MS: Final = 10
 
 
 class Nemesis:
-    """Owns the chance of one run's faults."""
+    """Carries out one plan's faults."""
 
     def __init__(
         self,
-        swarm: Swarm,
-        hosts: Sequence[SimulatedHost],
-        committees: Mapping[int, Committee],
+        plan: Plan,
+        hosts: Mapping[str, SimulatedHost],
         network: Network,
         scheduler: Scheduler,
         rng: Random,
         note: Callable[[str], None],
     ) -> None:
-        self._swarm = swarm
+        self._plan = plan
         self._hosts = hosts
-        self._committees = committees
         self._network = network
         self._scheduler = scheduler
         self._rng = rng
@@ -49,171 +49,184 @@ class Nemesis:
 
     def start(self) -> None:
         """Weather and strikes from now on."""
-        self._network.weather = self._swarm.weather
-        if self._swarm.faults:
-            self._plan_strike()
+        self._network.weather = self._plan.weather
+        for strike in self._plan.strikes:
+            self._scheduler.at(strike.at_us, partial(self._strike, strike))
 
-    def _plan_strike(self) -> None:
-        self._scheduler.after(self._rng.randint(1, 2 * self._swarm.mean_gap_us), self._strike)
-
-    def _strike(self) -> None:
+    def _strike(self, strike: Strike) -> None:
         if self._is_over:
             return
-        fault = self._rng.choice(self._swarm.faults)
-        shard = self._rng.choice(list(self._committees))
-        group = [host for host in self._hosts if host.member.shard == shard]
-        if self._rng.random() < 0.2:
-            group = list(self._hosts)
-        self.struck[fault] = self.struck.get(fault, 0) + 1
-        undo = self._apply(fault, group)
-        self._scheduler.after(self._rng.randint(1, self._swarm.max_strike_us), lambda: self._end(undo))
-        self._plan_strike()
+        self.struck[strike.fault] = self.struck.get(strike.fault, 0) + 1
+        self._note(
+            f"{strike.fault.value} {','.join(strike.struck)}{' | ' * bool(strike.others)}{','.join(strike.others)}"
+        )
+        undo = self._apply(strike)
+        self._scheduler.after(strike.lasts_us, partial(self._end, undo))
 
     def _end(self, undo: Callable[[], None]) -> None:
         if not self._is_over:
             undo()
 
+    def _find_hosts(self, names: Iterable[str]) -> list[SimulatedHost]:
+        """All processes of these members: a twin has two."""
+        wanted = dict.fromkeys(names)
+        return [host for host in self._hosts.values() if host.name in wanted or host.member.name in wanted]
+
     # --- strikes ---------------------------------------------------------------------------------------
 
-    def _apply(self, fault: Fault, group: list[SimulatedHost]) -> Callable[[], None]:
+    def _apply(self, strike: Strike) -> Callable[[], None]:
         """Strike; returns what ends it."""
-        host = self._rng.choice(group)
-        names = [member.name for member in group]
-        match fault:
+        hosts, network = self._find_hosts(strike.struck), self._network
+        pairs = [
+            (one.name, other.name)
+            for one, other in product(hosts, self._find_hosts(strike.others))
+            if one is not other
+        ]
+        both = pairs + [(other, one) for one, other in pairs]
+        match strike.fault:
             case Fault.CRASH:
-                self._note(f"crash {host.name}")
-                host.crash()
-                return host.start
+                return _on_each(hosts, SimulatedHost.crash, SimulatedHost.start)
             case Fault.TORN:
-                self._note(f"torn {host.name}")
-                host.die_after_steps = self._rng.randint(1, MAX_TORN_STEPS)
-                return lambda: _spare(host)
-            case Fault.CRASH_ALL:
-                return self._crash_all(group)
-            case Fault.SPLIT | Fault.BRIDGE | Fault.ONE_WAY:
-                self._split(fault, names)
-            case Fault.ISOLATE_LEADER:
-                self._isolate(self._find_leader(group), names)
+                return _on_each(hosts, partial(_doom, steps=max(1, strike.amount), unsent=False), _spare)
+            case Fault.CRASH_UNSENT:
+                return _on_each(hosts, partial(_doom, steps=0, unsent=True), _spare)
+            case Fault.SPLIT | Fault.BRIDGE:
+                return _on_pairs(both, network.cut, network.uncut)
+            case Fault.ONE_WAY:
+                return _on_pairs(pairs, network.cut, network.uncut)
             case Fault.SEVER:
-                other = self._rng.choice(self._network.neighbours(host.name))
-                self._note(f"sever {host.name} {other}")
-                self._network.sever(host.name, other)
-                return lambda: self._network.heal((host.name, other))
+                return _on_pairs(pairs, network.sever, network.mend)
             case Fault.CLOG:
-                other = self._rng.choice(self._network.neighbours(host.name))
-                self._note(f"clog {host.name} to {other}")
-                self._network.clog(host.name, other)
-                return lambda: self._network.heal((host.name, other))
+                return _on_pairs(pairs, network.clog, network.unclog)
+            case Fault.ISOLATE_LEADER:
+                return self._isolate_leader(hosts)
+            case Fault.ISOLATE_LEADERS:
+                return self._isolate_in_turn(hosts, max(MIN_TURN_MS, strike.amount) * US_PER_MS)
             case Fault.PAUSE:
-                self._note(f"pause {host.name}")
-                host.pause()
-                return host.resume
+                return _on_each(hosts, SimulatedHost.pause, SimulatedHost.resume)
             case Fault.SKEW:
-                host.wall.skew_ms = self._rng.randint(-MAX_SKEW_MS, MAX_SKEW_MS)
-                self._note(f"skew {host.name} {host.wall.skew_ms} ms")
-                return lambda: _set_skew(host, 0)
+                return _on_each(hosts, partial(_set_skew, skew_ms=strike.amount), partial(_set_skew, skew_ms=0))
             case Fault.SLOW_DISK:
-                self._note(f"slow disk {host.name}")
-                host.disk.slowdown = SLOW_DISK_FACTOR
-                return lambda: _set_slowdown(host, 1)
+                slow = partial(_set_slowdown, factor=max(1, strike.amount))
+                return _on_each(hosts, slow, partial(_set_slowdown, factor=1))
             case _:
-                assert_never(fault)
-        return lambda: self._network.heal(names)
+                assert_never(strike.fault)
 
-    def _crash_all(self, group: list[SimulatedHost]) -> Callable[[], None]:
-        self._note(f"crash all of {len(group)}")
-        for host in group:
-            host.crash()
+    def _isolate_leader(self, hosts: Sequence[SimulatedHost]) -> Callable[[], None]:
+        """Cut whoever leads from all its neighbours."""
+        leader = _find_leader(hosts)
+        self._note(f"isolate {leader}")
+        pairs = [
+            (host.name, other)
+            for host in self._find_hosts([leader])
+            for other in self._network.neighbours(host.name)
+        ]
+        return _on_pairs(pairs + [(other, one) for one, other in pairs], self._network.cut, self._network.uncut)
 
-        def restart() -> None:
-            for host in group:
-                host.start()
+    def _isolate_in_turn(self, hosts: Sequence[SimulatedHost], turn_us: int) -> Callable[[], None]:
+        restore = [self._isolate_leader(hosts)]
 
-        return restart
+        def turn() -> None:
+            if restore and not self._is_over:
+                restore.pop()()
+                restore.append(self._isolate_leader(hosts))
+                self._scheduler.after(turn_us, turn)
 
-    def _split(self, fault: Fault, names: list[str]) -> None:
-        """Two groups that do not hear each other; one of them does, or one host hears both."""
-        shuffled = list(names)
-        self._rng.shuffle(shuffled)
-        middle = self._rng.randint(1, len(shuffled) - 1)
-        left, right = shuffled[:middle], shuffled[middle:]
-        if fault is Fault.BRIDGE and len(right) > 1:
-            del right[0]
-        self._note(f"{fault.value} {','.join(left)} | {','.join(right)}")
-        is_silent = self._rng.random() < 0.5
-        for one in left:
-            for other in right:
-                if fault is Fault.ONE_WAY:
-                    self._network.cut(one, other)
-                elif is_silent:
-                    self._network.cut(one, other)
-                    self._network.cut(other, one)
-                else:
-                    self._network.sever(one, other)
+        def end() -> None:
+            if restore:
+                restore.pop()()
 
-    def _isolate(self, leader: str, names: list[str]) -> None:
-        self._note(f"isolate leader {leader}")
-        for other in names:
-            self._network.cut(leader, other)
-            self._network.cut(other, leader)
-
-    def _find_leader(self, group: list[SimulatedHost]) -> str:
-        """Whom most of the group take for the primary of their committee; any host where nobody runs."""
-        votes: dict[str, int] = {}
-        for host in group:
-            if host.replica is None:
-                continue
-            primary = host.replica.statistics().primary
-            for other in group:
-                if (other.member.shard, other.member.index) == (host.member.shard, primary):
-                    votes[other.name] = votes.get(other.name, 0) + 1
-        return max(votes, key=lambda name: (votes[name], name), default=group[0].name)
+        self._scheduler.after(turn_us, turn)
+        return end
 
     # --- the end ---------------------------------------------------------------------------------------
 
-    def heal(self) -> list[SimulatedHost]:
-        """End every fault; returns the hosts that stay dead."""
+    def heal(self) -> None:
+        """End every fault; those outside the core meet their fate."""
         self._is_over = True
         self._network.weather = CALM
-        dead = self._choose_dead()
-        for host in self._hosts:
-            host.die_after_steps = None
+        outside = self._find_hosts(self._plan.outside)
+        for host in self._hosts.values():
+            host.doom = None
             host.resume()
-            host.wall.skew_ms = self._rng.randint(-100, 100)
+            host.wall.skew_ms = self._rng.randint(-MAX_RESIDUAL_SKEW_MS, MAX_RESIDUAL_SKEW_MS)
             host.disk.slowdown = 1
-            if host in dead:
-                host.crash()
-        self._network.heal([host.name for host in self._hosts])
-        for host in self._hosts:
-            if host not in dead:
-                delay_us = self._rng.randint(1, 500) * US_PER_MS
+            delay_us = self._rng.randint(1, MAX_RESTART_US)
+            if host not in outside or self._plan.fate is Fate.CUT:
                 self._scheduler.after(delay_us, host.start)
-        self._note(f"heal, dead: {','.join(host.name for host in dead) or 'none'}")
-        return dead
+        self._network.heal(self._hosts)
+        for host in outside:
+            self._leave(host)
+        self._note(
+            f"heal all but {','.join(self._plan.outside)} ({self._plan.fate.value})" if outside else "heal all"
+        )
 
-    def _choose_dead(self) -> list[SimulatedHost]:
-        """At most f a committee, liars counted."""
-        dead: list[SimulatedHost] = []
-        if not self._swarm.leave_dead:
-            return dead
-        for shard, committee in self._committees.items():
-            members = [host for host in self._hosts if host.member.shard == shard]
-            liars = {host.member.index for host in members if not host.is_honest}
-            honest = [host for host in members if host.is_honest]
-            spare = max(0, committee.faults - len(liars))
-            dead += self._rng.sample(honest, min(spare, len(honest)))
-        return dead
+    def _leave(self, host: SimulatedHost) -> None:
+        host.is_outside = True
+        match self._plan.fate:
+            case Fate.DEAD:
+                host.crash()
+            case Fate.PAUSED:
+                host.pause()
+            case Fate.CUT:
+                for other in self._network.neighbours(host.name):
+                    self._network.cut(host.name, other)
+                    self._network.cut(other, host.name)
+            case _:
+                assert_never(self._plan.fate)
+
+
+def _on_each(
+    hosts: Sequence[SimulatedHost], do: Callable[[SimulatedHost], None], undo: Callable[[SimulatedHost], None]
+) -> Callable[[], None]:
+    for host in hosts:
+        do(host)
+
+    def end() -> None:
+        for host in hosts:
+            undo(host)
+
+    return end
+
+
+def _on_pairs(
+    pairs: Sequence[tuple[str, str]], do: Callable[[str, str], None], undo: Callable[[str, str], None]
+) -> Callable[[], None]:
+    for pair in pairs:
+        do(*pair)
+
+    def end() -> None:
+        for pair in pairs:
+            undo(*pair)
+
+    return end
+
+
+def _find_leader(hosts: Sequence[SimulatedHost]) -> str:
+    """Whom most of them take for the primary of their committee; the first where nobody runs."""
+    by_place = {(host.member.shard, host.member.index): host.member.name for host in hosts}
+    votes: dict[str, int] = {}
+    for host in hosts:
+        if host.replica is not None:
+            name = by_place.get((host.member.shard, host.replica.statistics().primary))
+            if name is not None:
+                votes[name] = votes.get(name, 0) + 1
+    return max(votes, key=lambda name: (votes[name], name), default=hosts[0].member.name)
+
+
+def _doom(host: SimulatedHost, *, steps: int, unsent: bool) -> None:
+    host.doom = Doom(steps, unsent)
 
 
 def _spare(host: SimulatedHost) -> None:
     """The host did not come to its death, or is started again."""
-    host.die_after_steps = None
+    host.doom = None
     host.start()
 
 
-def _set_skew(host: SimulatedHost, skew_ms: int) -> None:
+def _set_skew(host: SimulatedHost, *, skew_ms: int) -> None:
     host.wall.skew_ms = skew_ms
 
 
-def _set_slowdown(host: SimulatedHost, factor: int) -> None:
+def _set_slowdown(host: SimulatedHost, *, factor: int) -> None:
     host.disk.slowdown = factor

@@ -7,9 +7,9 @@ Theory of operation
 
 A round takes due timers, then events (control before votes before bulk) until its budget is used up, and one chunk
 of the replica's own work. Its records are durable one sync later; only then come, in order, each store write, each
-frame, the timers, the replies and the notices. Between any two of these the process may die (``die_after_steps``):
-before the group commit, between commit and write, between write and send, between two sends. A paused process takes
-no step; what arrives waits within the bounds of the production pump.
+frame, the timers, the replies and the notices. Between any two of these the process may die (``doom``): before the
+group commit, between commit and write, between write and send, between two sends. A paused process takes no step;
+what arrives waits within the bounds of the production pump.
 
 What does not live here: what a replica decides, and when a fault comes.
 """
@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from random import Random
 from typing import Final, Protocol
 
@@ -27,7 +28,6 @@ from node.event_queue import EventQueue
 from node.events import (
     BlockCertified,
     Effects,
-    FrameReceived,
     Lane,
     LinkDown,
     LinkUp,
@@ -35,17 +35,16 @@ from node.events import (
     ReplicaEvent,
     Start,
     SubmissionReply,
-    TimerFired,
     TransactionsSubmitted,
 )
 from node.members import Member
 from node.pump import MAX_ROUND_EVENTS, ROUND_BUDGET_MS
 from node.replica import Replica, open_replica
 from node.replica_setup import ReplicaSetup
-from node.wire import FrameKind
 from primitives.errors import LocalError
 from testnet.simulator.disk import Disk
 from testnet.simulator.network import Network
+from testnet.simulator.promises import RecordingSigner
 from testnet.simulator.scheduler import US_PER_MS, Scheduler
 
 EVENT_US: Final = 60
@@ -58,6 +57,32 @@ class HostState(Enum):
     DOWN = 0
     RUNNING = 1
     PAUSED = 2
+
+
+class Step(Enum):
+    """What just happened among the effects of a round; a process may die after each."""
+
+    BEGUN = 0
+    COMMITTED = 1
+    WRITTEN = 2
+    SENT = 3
+    TOLD = 4
+
+
+@dataclass(slots=True)
+class Doom:
+    """When the process will die: after so many steps, or (``unsent``) right after its next group commit, before
+    anything that depends on it leaves."""
+
+    steps: int = 0
+    unsent: bool = False
+
+    def strikes(self, step: Step) -> bool:
+        """Whether it dies after this one."""
+        if self.unsent:
+            return step is Step.COMMITTED
+        self.steps -= 1
+        return self.steps <= 0
 
 
 class HostObserver(Protocol):
@@ -104,9 +129,16 @@ class WallClock:
         return self.base_ms + self.scheduler.now_us // US_PER_MS + self.skew_ms
 
 
-def keep_effects(effects: Effects) -> Effects:
-    """What an honest host does with its replica's effects: nothing."""
-    return effects
+class Conduct(Protocol):
+    """How a process treats what its replica wants sent: for members that lie."""
+
+    def alter(self, effects: Effects) -> Effects:
+        """What leaves in place of these effects."""
+        ...
+
+    def draw_delay_us(self, outgoing: Outgoing) -> int:
+        """How long this frame is held back."""
+        ...
 
 
 class SimulatedHost:
@@ -123,26 +155,31 @@ class SimulatedHost:
         wall: WallClock,
         observer: HostObserver,
         rng: Random,
-        alter: Callable[[Effects], Effects] = keep_effects,
+        conduct: Conduct | None = None,
     ) -> None:
-        """``prepare`` makes what a fresh process opens its replica from. ``alter`` is for members that lie."""
+        """``prepare`` makes what a fresh process opens its replica from. Without ``conduct`` it is honest."""
         self.name = name
         self.member = member
         self.disk = disk
         self.wall = wall
-        self.is_honest = alter is keep_effects
-        self.die_after_steps: int | None = None
+        self.is_honest = conduct is None
+        self.is_outside = False
+        """Set once the liveness phase leaves it behind."""
+        self.doom: Doom | None = None
+        self.recorder: RecordingSigner | None = None
+        """The signer of this life, where its promises are recorded."""
         self.state = HostState.DOWN
         self.lives = 0
         self.setup: ReplicaSetup | None = None
         self.replica: Replica | None = None
         self.events = 0
+        """Messages, timers, links, requests and disk completions that it handled."""
         self._dropped_before = 0
         self._prepare = prepare
         self._scheduler = scheduler
         self._network = network
         self._observer = observer
-        self._alter = alter
+        self._conduct = conduct
         # Processes have clocks of their own: an interval measured across two hosts must show as nonsense.
         self._monotonic_offset_ms = rng.randint(0, 10**7)
         self._queue = EventQueue()
@@ -176,6 +213,8 @@ class SimulatedHost:
         self._forget()
         try:
             self.setup = self._prepare(self.disk, self.wall)
+            signer = self.setup.signer
+            self.recorder = signer if isinstance(signer, RecordingSigner) else None
             self.replica = open_replica(self.setup)
         except LocalError as error:
             self._observer.on_halt(self, f"refuses to start: {error}")
@@ -198,7 +237,7 @@ class SimulatedHost:
     def _end(self, how: str) -> None:
         self.state = HostState.DOWN
         self.lives += 1
-        self.die_after_steps = None
+        self.doom = None
         self.replica = None
         self._forget()
         self._network.on_stopped(self.name)
@@ -241,30 +280,29 @@ class SimulatedHost:
     # --- rounds ----------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        if self._is_round_planned or self.state is not HostState.RUNNING:
-            return
-        self._is_round_planned = True
-        self._later(self._scheduler.now_us, self._run_round)
+        """Take what waits, unless a round is under way: then the next one takes it."""
+        if not self._is_round_planned and self.state is HostState.RUNNING:
+            self._is_round_planned = True
+            self._run_round()
 
     def _later(self, due_us: int, action: Callable[[], None]) -> None:
         """Do it unless this process is dead by then; a paused one does it when it is resumed."""
-        life = self.lives
+        self._scheduler.at(due_us, partial(self._act, self.lives, action))
 
-        def act() -> None:
-            if self.lives != life:
-                return
-            if self.state is HostState.PAUSED:
-                assert self._held_back is None, "a process is in one place"
-                self._held_back = action
-                return
-            action()
-
-        self._scheduler.at(due_us, act)
+    def _act(self, life: int, action: Callable[[], None]) -> None:
+        if self.lives != life:
+            return
+        if self.state is HostState.PAUSED:
+            assert self._held_back is None, "a process is in one place"
+            self._held_back = action
+            return
+        action()
 
     def _run_round(self) -> None:
-        replica = self.replica
+        replica, conduct = self.replica, self._conduct
         assert replica is not None, "a running host has a replica"
-        start_us = now_us = self._scheduler.now_us
+        now_us = self._scheduler.now_us
+        end_us = now_us + ROUND_BUDGET_MS * US_PER_MS
         self._queue.post_due_timers(now_us)
         gathered: list[Effects] = []
         try:
@@ -274,22 +312,24 @@ class SimulatedHost:
                     break
                 self.events += 1
                 self._observer.on_event(self, event)
-                gathered.append(self._alter(replica.handle(event, self._to_monotonic_ms(now_us))))
+                gathered.append(replica.handle(event, self._to_monotonic_ms(now_us)))
                 now_us += EVENT_US
-                if now_us - start_us >= ROUND_BUDGET_MS * US_PER_MS:
+                if now_us >= end_us:
                     break
             while replica.busy:
-                gathered.append(self._alter(replica.work(self._to_monotonic_ms(now_us))))
+                gathered.append(replica.work(self._to_monotonic_ms(now_us)))
                 now_us += WORK_US
-                if now_us - start_us >= ROUND_BUDGET_MS * US_PER_MS:
+                if now_us >= end_us:
                     break
+            if conduct is not None:
+                gathered = [conduct.alter(effects) for effects in gathered]
         except Exception as error:
             self._end("exception")
             self._observer.on_exception(self, error)
             return
         if any(effects.persist for effects in gathered):
             now_us += self.disk.draw_sync_us()
-        self._later(now_us, lambda: self._honour(gathered))
+        self._later(now_us, partial(self._honour, gathered))
 
     def _to_monotonic_ms(self, now_us: int) -> int:
         return self._monotonic_offset_ms + now_us // US_PER_MS
@@ -298,51 +338,67 @@ class SimulatedHost:
 
     def _honour(self, gathered: list[Effects]) -> None:
         """Every effect in order, dying in between where a fault says so."""
-        for _ in self._steps(gathered):
-            if self.die_after_steps is not None:
-                self.die_after_steps -= 1
-                if self.die_after_steps <= 0:
-                    self.crash()
-                    return
-        halts = [effects.halt for effects in gathered if effects.halt is not None]
-        if halts:
-            self._end("halted")
-            self._observer.on_halt(self, halts[0])
-            return
+        for step in self._steps(gathered):
+            if self.doom is not None and self.doom.strikes(step):
+                self.crash()
+                return
+        for effects in gathered:
+            if effects.halt is not None:
+                self._end("halted")
+                self._observer.on_halt(self, effects.halt)
+                return
         self._is_round_planned = False
         if not self._has_started:
             self._has_started = True
             self._observer.on_started(self)
         replica = self.replica
         assert replica is not None, "it did not die"
-        if self._queue or replica.busy:
+        if self._queue or replica.busy or self._has_due_timer():
             self._wake()
 
-    def _steps(self, gathered: list[Effects]) -> Iterator[None]:
+    def _has_due_timer(self) -> bool:
+        due_us = self._queue.next_due()
+        return due_us is not None and due_us <= self._scheduler.now_us
+
+    def _steps(self, gathered: list[Effects]) -> Iterator[Step]:
         """Before each ``yield`` one indivisible thing has happened."""
-        yield
+        yield Step.BEGUN
         records = [record for effects in gathered for record in effects.persist]
         if records:
+            self.events += 1
             self.disk.vote_log.write(records)
             self._observer.on_commit(self, records)
-            yield
+            yield Step.COMMITTED
         for effects in gathered:
             for write in effects.writes:
                 self.disk.store.write(write.records, sync=write.sync)
-                yield
+                yield Step.WRITTEN
             for outgoing in effects.sends:
-                self._observer.on_send(self, outgoing)
-                self._network.transmit(self, outgoing)
-                yield
+                self._send(outgoing)
+                yield Step.SENT
             for timer in effects.timers:
                 self._set_timer(timer.timer, timer.delay_ms)
             for reply in effects.replies:
                 self._observer.on_reply(self, reply)
             for block in effects.certified:
                 self._observer.on_certified(self, block)
-                yield
+                yield Step.TOLD
             for alarm in effects.alarms:
                 self._observer.on_alarm(self, alarm)
+
+    def _send(self, outgoing: Outgoing) -> None:
+        if self._conduct is None:
+            self._observer.on_send(self, outgoing)
+        else:
+            delay_us = self._conduct.draw_delay_us(outgoing)
+            if delay_us:
+                self._scheduler.after(delay_us, partial(self._send_late, self.lives, outgoing))
+                return
+        self._network.transmit(self, outgoing)
+
+    def _send_late(self, life: int, outgoing: Outgoing) -> None:
+        if self.lives == life:
+            self._network.transmit(self, outgoing)
 
     # --- timers ----------------------------------------------------------------------------------------
 
@@ -352,23 +408,8 @@ class SimulatedHost:
             return
         due_us = self._scheduler.now_us + delay_ms * US_PER_MS
         self._queue.set_timer(timer, due_us)
-        life = self.lives
-        self._scheduler.at(due_us, lambda: self._wake() if self.lives == life else None)
+        self._scheduler.at(due_us, partial(self._on_due, self.lives))
 
-
-def describe_event(event: ReplicaEvent) -> tuple[str, str]:
-    """A letter and a few words for the trace."""
-    match event:
-        case FrameReceived(member=member, kind=kind, body=body):
-            name = FrameKind(kind).name if kind in FrameKind.__members__.values() else f"kind {kind}"
-            return name[0], f"{name} {len(body)} B from {member.name}"
-        case TimerFired(timer=timer):
-            return "t", f"timer {timer}"
-        case LinkUp(member=member):
-            return "u", f"link up {member.name}"
-        case LinkDown(member=member):
-            return "d", f"link down {member.name}"
-        case TransactionsSubmitted(transactions=transactions):
-            return "x", f"{len(transactions)} transactions"
-        case Start():
-            return "*", "start"
+    def _on_due(self, life: int) -> None:
+        if self.lives == life and self._has_due_timer():
+            self._wake()

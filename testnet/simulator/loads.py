@@ -31,6 +31,7 @@ from shards.transactions import (
 )
 from testnet.simulator.host import HostState, SimulatedHost
 from testnet.simulator.networks import GENESIS_MS, SimulatedNetwork
+from testnet.simulator.plan import Load as LoadPlan
 from testnet.simulator.scheduler import US_PER_MS, US_PER_S, Scheduler
 from testnet.simulator.toy_application import compute_command_id, encode_command
 
@@ -136,16 +137,16 @@ class Load(Protocol):
 class _Ticking(ABC):
     """Calls ``_tick`` at random intervals, and lets clients send again."""
 
-    def __init__(self, clients: Sequence[Clients], scheduler: Scheduler, rng: Random, mean_gap_us: int) -> None:
+    def __init__(self, clients: Sequence[Clients], scheduler: Scheduler, rng: Random, plan: LoadPlan) -> None:
         self.clients = clients
         self._scheduler = scheduler
         self._rng = rng
-        self._mean_gap_us = mean_gap_us
+        self._plan_of_load = plan
         self._is_stopped = False
 
     def start(self) -> None:
         """Begin."""
-        self._plan(self._tick_load, lambda: self._rng.randint(1, 2 * self._mean_gap_us))
+        self._plan(self._tick_load, lambda: self._rng.randint(1, 2 * self._plan_of_load.gap_us))
         self._plan(self._resend, lambda: 500 * US_PER_MS)
 
     def stop(self) -> None:
@@ -160,8 +161,13 @@ class _Ticking(ABC):
         self._scheduler.after(draw_gap_us(), act)
 
     def _tick_load(self) -> None:
-        if not self._is_stopped:
+        if not self._is_stopped and self.submitted < self._plan_of_load.max_transactions:
             self._tick()
+
+    @property
+    def submitted(self) -> int:
+        """Transactions so far."""
+        return sum(clients.submitted for clients in self.clients)
 
     @abstractmethod
     def _tick(self) -> None:
@@ -175,8 +181,8 @@ class _Ticking(ABC):
 class ToyLoad(_Ticking):
     """Numbered commands of a few clients, now and then a burst, now and then silence."""
 
-    def __init__(self, scheduler: Scheduler, rng: Random, hosts: Sequence[SimulatedHost], mean_gap_us: int) -> None:
-        super().__init__([Clients(0, scheduler, rng, hosts)], scheduler, rng, mean_gap_us)
+    def __init__(self, scheduler: Scheduler, rng: Random, hosts: Sequence[SimulatedHost], plan: LoadPlan) -> None:
+        super().__init__([Clients(0, scheduler, rng, hosts)], scheduler, rng, plan)
         self._numbers = [0, 0, 0]
 
     def _tick(self) -> None:
@@ -202,11 +208,11 @@ class VenueLoad(_Ticking):
         scheduler: Scheduler,
         rng: Random,
         hosts: Sequence[SimulatedHost],
-        mean_gap_us: int,
+        plan: LoadPlan,
         read_beacon_height: Callable[[], int],
     ) -> None:
         clients = [Clients(shard, scheduler, rng, hosts) for shard in network.shards]
-        super().__init__(clients, scheduler, rng, mean_gap_us)
+        super().__init__(clients, scheduler, rng, plan)
         self._network = network
         self._read_beacon_height = read_beacon_height
         self._nonces: dict[bytes, int] = {}

@@ -2,10 +2,11 @@
 
 A link joins two hosts that are peers; it is *up* while both processes live and no fault severs it, and both ends
 are told when that changes, as the transport tells them. Frames of one lane arrive in order unless the weather
-reorders, because a lane is a stream. A frame in flight dies with its link. Faults act on directed pairs:
+reorders, because a lane is a stream. A frame in flight dies with its link. Faults act on directed pairs, and
+several may hold the same pair, each until it is lifted:
 
     cut      frames vanish, the link seems up (a fault plane above the channel, a router that drops)
-    severed  the link is down until healed; both ends know
+    severed  the link is down until mended; both ends know
     clogged  frames wait, in order, up to a bound, and leave when the clog ends
 
 What does not live here: which faults come when (``faults``), what a frame means.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Final, Protocol
 
@@ -64,23 +66,27 @@ class Endpoint(Protocol):
 
 
 @dataclass(slots=True)
-class _Direction:
-    """Frames from one host to another."""
-
-    rng: Random
-    last_due_us: dict[Lane, int] = field(default_factory=dict)
-    is_cut: bool = False
-    clogged: list[Outgoing] | None = None
-    clogged_bytes: int = 0
-
-
-@dataclass(slots=True)
 class _Link:
     """Both directions. ``epoch`` grows with every loss, so frames and notices of an earlier life are void."""
 
     is_up: bool = False
-    is_severed: bool = False
+    severed: int = 0
     epoch: int = 0
+
+
+@dataclass(slots=True)
+class _Direction:
+    """Frames from one host to another."""
+
+    source: Endpoint
+    target: Endpoint
+    link: _Link
+    rng: Random
+    last_due_us: dict[Lane, int] = field(default_factory=dict)
+    cuts: int = 0
+    clogs: int = 0
+    clogged: list[Outgoing] = field(default_factory=list)
+    clogged_bytes: int = 0
 
 
 class Network:
@@ -91,8 +97,8 @@ class Network:
         self._chance = chance
         self.weather = CALM
         self._endpoints: dict[str, Endpoint] = {}
-        self._hosts_of: dict[Member, list[Endpoint]] = {}
         self._neighbours: dict[str, dict[str, None]] = {}
+        self._routes: dict[str, dict[tuple[int, int], list[_Direction]]] = {}
         self._directions: dict[tuple[str, str], _Direction] = {}
         self._links: dict[tuple[str, str], _Link] = {}
         self._rng = chance.stream("links")
@@ -103,16 +109,19 @@ class Network:
     def add(self, endpoint: Endpoint) -> None:
         """A host; its links come with ``join``."""
         self._endpoints[endpoint.name] = endpoint
-        self._hosts_of.setdefault(endpoint.member, []).append(endpoint)
         self._neighbours[endpoint.name] = {}
+        self._routes[endpoint.name] = {}
 
     def join(self, one: str, other: str) -> None:
         """These two keep a link."""
-        self._neighbours[one][other] = None
-        self._neighbours[other][one] = None
-        self._links[_pair(one, other)] = _Link()
+        link = self._links[_pair(one, other)] = _Link()
         for source, target in ((one, other), (other, one)):
-            self._directions[source, target] = _Direction(self._chance.stream("link", source, target))
+            self._neighbours[source][target] = None
+            rng = self._chance.stream("link", source, target)
+            direction = _Direction(self._endpoints[source], self._endpoints[target], link, rng)
+            self._directions[source, target] = direction
+            member = direction.target.member
+            self._routes[source].setdefault((member.shard, member.index), []).append(direction)
 
     def neighbours(self, name: str) -> tuple[str, ...]:
         """Who ``name`` has a link with, up or not."""
@@ -126,16 +135,24 @@ class Network:
             self._plan_connect(name, other)
 
     def on_stopped(self, name: str) -> None:
-        """A process died: all its links are gone."""
+        """A process ended: its links go down."""
         for other in self._neighbours[name]:
             self._drop(name, other)
 
     def sever(self, one: str, other: str) -> None:
-        """Take the link down until ``heal``."""
+        """Take the link down until it is mended."""
         link = self._links.get(_pair(one, other))
         if link is not None:
-            link.is_severed = True
+            link.severed += 1
             self._drop(one, other)
+
+    def mend(self, one: str, other: str) -> None:
+        """Lift one ``sever``."""
+        link = self._links.get(_pair(one, other))
+        if link is not None and link.severed:
+            link.severed -= 1
+            if not link.severed:
+                self._plan_connect(one, other)
 
     def _drop(self, one: str, other: str) -> None:
         link = self._links[_pair(one, other)]
@@ -146,19 +163,18 @@ class Network:
         for source, target in ((one, other), (other, one)):
             direction = self._directions[source, target]
             direction.last_due_us.clear()
-            if direction.clogged is not None:
-                direction.clogged.clear()
-                direction.clogged_bytes = 0
+            direction.clogged.clear()
+            direction.clogged_bytes = 0
             self._notify(source, LinkDown(self._endpoints[target].member), link.epoch, (one, other))
 
     def _plan_connect(self, one: str, other: str) -> None:
         delay_us = self._rng.randint(RECONNECT_MIN_US, RECONNECT_MAX_US)
-        self._scheduler.after(delay_us, lambda: self._connect(one, other))
+        self._scheduler.after(delay_us, partial(self._connect, one, other))
 
     def _connect(self, one: str, other: str) -> None:
         link = self._links[_pair(one, other)]
         ends = self._endpoints[one], self._endpoints[other]
-        if link.is_up or link.is_severed or not all(end.is_running for end in ends):
+        if link.is_up or link.severed or not all(end.is_running for end in ends):
             return
         link.is_up = True
         link.epoch += 1
@@ -180,88 +196,95 @@ class Network:
 
     def transmit(self, sender: Endpoint, outgoing: Outgoing) -> None:
         """A frame leaves ``sender``; it may be lost, late, doubled or out of order."""
-        for receiver in self._hosts_of.get(outgoing.member, ()):
-            if receiver is not sender and receiver.name in self._neighbours[sender.name]:
-                self._transmit_to(sender, receiver, outgoing)
+        member = outgoing.member
+        for direction in self._routes[sender.name].get((member.shard, member.index), ()):
+            self._transmit_along(direction, outgoing)
 
-    def _transmit_to(self, sender: Endpoint, receiver: Endpoint, outgoing: Outgoing) -> None:
+    def _transmit_along(self, direction: _Direction, outgoing: Outgoing) -> None:
         self.sent += 1
-        link = self._links[_pair(sender.name, receiver.name)]
-        direction = self._directions[sender.name, receiver.name]
         weather = self.weather
-        if not link.is_up or direction.is_cut or direction.rng.random() < weather.loss:
+        if not direction.link.is_up or direction.cuts or (weather.loss and direction.rng.random() < weather.loss):
             self.lost += 1
             return
-        if direction.clogged is not None:
+        if direction.clogs:
             self._clog_frame(direction, outgoing)
             return
-        copies = 2 if direction.rng.random() < weather.duplication else 1
-        for _ in range(copies):
-            self._plan_delivery(sender, receiver, direction, link, outgoing)
+        self._plan_delivery(direction, outgoing)
+        if weather.duplication and direction.rng.random() < weather.duplication:
+            self._plan_delivery(direction, outgoing)
 
     def _clog_frame(self, direction: _Direction, outgoing: Outgoing) -> None:
-        assert direction.clogged is not None, "only on a clogged direction"
         if direction.clogged_bytes + len(outgoing.body) > MAX_CLOGGED_BYTES:
             self.lost += 1
             return
         direction.clogged.append(outgoing)
         direction.clogged_bytes += len(outgoing.body)
 
-    def _plan_delivery(
-        self, sender: Endpoint, receiver: Endpoint, direction: _Direction, link: _Link, outgoing: Outgoing
-    ) -> None:
-        rng, weather, lane = direction.rng, self.weather, outgoing.lane
-        due_us = self._scheduler.now_us + rng.randint(weather.min_delay_us, weather.max_delay_us)
-        due_us += len(outgoing.body) // BYTES_PER_US
-        if weather.spikes and rng.random() < weather.spikes:
-            due_us += rng.randint(0, weather.spike_us)
-        if weather.reordering and rng.random() < weather.reordering:
-            due_us += rng.randint(0, 4 * weather.max_delay_us)
+    def _plan_delivery(self, direction: _Direction, outgoing: Outgoing) -> None:
+        draw, weather, lane = direction.rng.random, self.weather, outgoing.lane
+        delay_us = weather.min_delay_us + int(draw() * (weather.max_delay_us - weather.min_delay_us + 1))
+        due_us = self._scheduler.now_us + delay_us + len(outgoing.body) // BYTES_PER_US
+        if weather.spikes and draw() < weather.spikes:
+            due_us += int(draw() * weather.spike_us)
+        if weather.reordering and draw() < weather.reordering:
+            due_us += int(draw() * 4 * weather.max_delay_us)
         else:
             due_us = direction.last_due_us[lane] = max(due_us, direction.last_due_us.get(lane, 0))
-        epoch, member = link.epoch, sender.member
+        self._scheduler.at(due_us, partial(self._deliver, direction, direction.link.epoch, outgoing))
 
-        def deliver() -> None:
-            if link.epoch != epoch or not receiver.is_running or direction.is_cut:
-                self.lost += 1
-                return
-            self.delivered += 1
-            receiver.post_frame(member, lane, outgoing.kind, outgoing.body)
-
-        self._scheduler.at(due_us, deliver)
+    def _deliver(self, direction: _Direction, epoch: int, outgoing: Outgoing) -> None:
+        target = direction.target
+        if direction.link.epoch != epoch or direction.cuts or not target.is_running:
+            self.lost += 1
+            return
+        self.delivered += 1
+        target.post_frame(direction.source.member, outgoing.lane, outgoing.kind, outgoing.body)
 
     # --- faults ----------------------------------------------------------------------------------------
 
     def cut(self, source: str, target: str) -> None:
-        """Frames from ``source`` to ``target`` vanish until ``heal``."""
+        """Frames from ``source`` to ``target`` vanish until this cut is lifted."""
         direction = self._directions.get((source, target))
         if direction is not None:
-            direction.is_cut = True
+            direction.cuts += 1
+
+    def uncut(self, source: str, target: str) -> None:
+        """Lift one ``cut``."""
+        direction = self._directions.get((source, target))
+        if direction is not None and direction.cuts:
+            direction.cuts -= 1
 
     def clog(self, source: str, target: str) -> None:
-        """Frames from ``source`` to ``target`` wait until ``heal``."""
+        """Frames from ``source`` to ``target`` wait until this clog is lifted."""
         direction = self._directions.get((source, target))
-        if direction is not None and direction.clogged is None:
-            direction.clogged = []
+        if direction is not None:
+            direction.clogs += 1
+
+    def unclog(self, source: str, target: str) -> None:
+        """Lift one ``clog``; what waited leaves when it was the last."""
+        direction = self._directions.get((source, target))
+        if direction is None or not direction.clogs:
+            return
+        direction.clogs -= 1
+        if direction.clogs:
+            return
+        waiting, direction.clogged = direction.clogged, []
+        direction.clogged_bytes = 0
+        for outgoing in waiting:
+            self._plan_delivery(direction, outgoing)
 
     def heal(self, names: Iterable[str]) -> None:
-        """End cuts, clogs and severed links among these hosts."""
+        """Lift every cut, clog and sever among these hosts."""
         among = dict.fromkeys(names)
         for (source, target), direction in self._directions.items():
             if source in among and target in among:
-                direction.is_cut = False
-                self._unclog(source, target, direction)
+                direction.cuts = 0
+                direction.clogs = min(direction.clogs, 1)
+                self.unclog(source, target)
         for (one, other), link in self._links.items():
-            if one in among and other in among and link.is_severed:
-                link.is_severed = False
-                self._plan_connect(one, other)
-
-    def _unclog(self, source: str, target: str, direction: _Direction) -> None:
-        waiting, direction.clogged = direction.clogged, None
-        direction.clogged_bytes = 0
-        link = self._links[_pair(source, target)]
-        for outgoing in waiting or ():
-            self._plan_delivery(self._endpoints[source], self._endpoints[target], direction, link, outgoing)
+            if one in among and other in among and link.severed:
+                link.severed = 1
+                self.mend(one, other)
 
 
 def _pair(one: str, other: str) -> tuple[str, str]:

@@ -8,8 +8,7 @@ does, with simulated stores, clock and (mostly) signatures. What does not live h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import Enum
+from importlib import import_module
 from typing import Any, Final
 
 from consensus.committee import Committee
@@ -20,7 +19,14 @@ from node.application import Application
 from node.genesis import BeaconGenesis, Genesis, ShardGenesis, compute_chain_id
 from node.members import Member
 from node.replica_setup import FollowsBeacon, ReplicaLimits, ReplicaSetup, Role, ServesShards, StandsAlone
-from node.validator import build_committee, build_engine_parameters, build_shard_application, list_peers
+from node.validator import (
+    build_committee,
+    build_engine_parameters,
+    build_jurisdictions,
+    build_shard_application,
+    list_peers,
+)
+from primitives.errors import LocalError
 from primitives.hashing import hash_tagged
 from primitives.identifiers import BEACON_SHARD, compute_address
 from primitives.parameters import ProtocolParameters
@@ -28,8 +34,10 @@ from primitives.signing import Signer
 from shards.genesis import ShardParameters, build_devnet_parameters, format_shard_parameters
 from testnet.simulator.disk import Disk
 from testnet.simulator.host import WallClock
+from testnet.simulator.plan import Kind, Shape
 from testnet.simulator.signatures import KeyMaker
 from testnet.simulator.toy_application import ToyApplication
+from testnet.simulator.wrapped_factory import SharedReading
 
 GENESIS_MS: Final = 1_700_000_000_000
 TRADERS_PER_SHARD: Final = 6
@@ -38,29 +46,6 @@ TRADER_CASH: Final = 1_000_000_000_000
 REPORTER_CASH: Final = 1_000_000_000
 MARKETS: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 VENUE_BUCKETS: Final = 256
-
-
-class Kind(Enum):
-    """The three shapes of a simulated network."""
-
-    TOY = "toy"
-    VENUE = "venue"
-    SHARDED = "sharded"
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """``shards`` and ``beacon_members`` matter where there is a beacon. ``paranoid`` lets venues check themselves
-    after every block."""
-
-    kind: Kind
-    members: int = 4
-    shards: int = 1
-    beacon_members: int = 4
-    engine: str = "pbft"
-    window_slots: int = 16
-    rotation_slots: int = 0
-    paranoid: bool = False
 
 
 def build_parameters(shape: Shape) -> ProtocolParameters:
@@ -76,13 +61,29 @@ def build_parameters(shape: Shape) -> ProtocolParameters:
     )
 
 
+def load_factory(engine: str) -> EngineFactory:
+    """The engine registered under this name, or the factory at ``module:attribute`` (a class or an instance).
+
+    Raises ``LocalError`` where there is none.
+    """
+    module, colon, attribute = engine.partition(":")
+    if not colon:
+        return load_engine_factory(engine)
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise LocalError(f"no engine factory {engine!r}: {error}") from None
+    factory: EngineFactory = found() if isinstance(found, type) else found
+    return factory
+
+
 class SimulatedNetwork:
     """Everything that members agree on, and the secrets of all of them."""
 
     def __init__(self, shape: Shape, keys: KeyMaker, seed: int, factory: EngineFactory | None = None) -> None:
         """``factory`` replaces the engine that ``shape`` names: an engine that is not installed, or a mutant."""
         self.shape = shape
-        self._factory = load_engine_factory(shape.engine) if factory is None else factory
+        self.factory = SharedReading(load_factory(shape.engine) if factory is None else factory)
         self.keys = keys
         self.parameters = build_parameters(shape)
         self.shards = tuple(range(shape.shards))
@@ -155,7 +156,7 @@ class SimulatedNetwork:
                 shard,
                 self._make_committee(shard, shape.members),
                 format_shard_parameters(self._venues[shard]),
-                shape.engine,
+                self.factory.name,
                 engine,
             )
             for shard in self.shards
@@ -165,7 +166,9 @@ class SimulatedNetwork:
             devnet=True,
             created_ms=GENESIS_MS,
             salt=hash_tagged(b"rialto/simulated-salt", str(seed).encode())[:16],
-            beacon=BeaconGenesis(self._make_committee(BEACON_SHARD, shape.beacon_members), shape.engine, engine),
+            beacon=BeaconGenesis(
+                self._make_committee(BEACON_SHARD, shape.beacon_members), self.factory.name, engine
+            ),
             shards=tuple(shards),
             parameters=self.parameters,
         )
@@ -179,7 +182,7 @@ class SimulatedNetwork:
             committee=self.committees[member.shard],
             signer=self.signer_of(member),
             scheme=self.keys.scheme,
-            engine=self._factory,
+            engine=self.factory,
             engine_parameters=build_engine_parameters(self.genesis, member.shard),
             application=application,
             parameters=self.parameters,
@@ -197,7 +200,8 @@ class SimulatedNetwork:
             return ToyApplication(), StandsAlone()
         if shard == BEACON_SHARD:
             committees = {number: self.committees[number] for number in self.shards}
-            beacon = BeaconApplication(self.chain, committees, self.parameters, self.keys.scheme)
+            judges = build_jurisdictions(self.genesis, self.chain, lambda name: self.factory)
+            beacon = BeaconApplication(self.chain, committees, self.parameters, self.keys.scheme, judges)
             return beacon, ServesShards(tuple(committees.values()), beacon)
         beacon_committee = build_committee(self.genesis, self.chain, BEACON_SHARD)
         follower = BeaconFollower(shard, beacon_committee, self.parameters, self.keys.scheme)

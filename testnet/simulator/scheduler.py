@@ -7,8 +7,8 @@ somewhere does not change everything else. What does not live here: what happens
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
+from heapq import heappop, heappush
 from random import Random
 from typing import Final, TypeAlias
 
@@ -21,35 +21,34 @@ Action: TypeAlias = Callable[[], None]
 class Scheduler:
     """The clock of a simulated world, in µs from its start."""
 
-    __slots__ = ("_heap", "_sequence", "executed", "now_us")
+    __slots__ = ("_heap", "_sequence", "executed", "is_stopped", "now_us")
 
     def __init__(self) -> None:
         self.now_us = 0
         self.executed = 0
+        self.is_stopped = False
+        """Set by whoever saw enough: no further action runs."""
         self._sequence = 0
         self._heap: list[tuple[int, int, Action]] = []
 
     def at(self, due_us: int, action: Action) -> None:
         """Plan ``action``; what is due already runs next, never at once."""
         self._sequence += 1
-        heapq.heappush(self._heap, (max(due_us, self.now_us), self._sequence, action))
+        heappush(self._heap, (due_us if due_us > self.now_us else self.now_us, self._sequence, action))
 
     def after(self, delay_us: int, action: Action) -> None:
         """Plan ``action`` for ``delay_us`` from now."""
         self.at(self.now_us + delay_us, action)
 
-    def run_until(self, deadline_us: int, is_done: Callable[[], bool]) -> bool:
-        """Run until ``is_done`` (looked at before each action) or until the deadline; true where it was done."""
+    def run_until(self, deadline_us: int) -> None:
+        """Run what is due up to the deadline, unless ``is_stopped`` is set."""
         heap = self._heap
-        while not is_done():
-            if not heap or heap[0][0] > deadline_us:
-                self.now_us = max(self.now_us, deadline_us)
-                return is_done()
-            due_us, _, action = heapq.heappop(heap)
-            self.now_us = due_us
+        while heap and heap[0][0] <= deadline_us and not self.is_stopped:
+            self.now_us, _, action = heappop(heap)
             self.executed += 1
             action()
-        return True
+        if not self.is_stopped:
+            self.now_us = max(self.now_us, deadline_us)
 
 
 class Chance:

@@ -1,25 +1,23 @@
-"""One run from one seed: a safety phase with faults, then a liveness phase without, then quiescence.
+"""One run of one plan: a safety phase with faults, then a liveness phase without, then quiescence.
 
-Safety phase: load and faults for a while; the checkers look on. Liveness phase: everything heals but at most f dead
-members a committee; within ``LIVENESS_BOUND_US`` each committee with clients certifies all that they wait for. Then
-the load stops, and within ``QUIET_BOUND_US`` everything is certified, every transfer settled, every live member at
-the same tip. What does not live here: rules (the checkers), campaigns of many seeds.
+Safety phase: load and faults for a while; the checkers look on. Liveness phase: a core quorum of each committee
+heals, everybody outside it stays dead, stopped or cut off; within ``LIVENESS_BOUND_US`` each committee with clients
+certifies all that they wait for. Then the load stops, and within ``QUIET_BOUND_US`` everything is certified, every
+transfer settled, every live member at the same tip. What does not live here: rules (the checkers), many seeds
+(``campaign``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from consensus.engine import EngineFactory, WorkLevel
-from testnet.simulator.byzantine import Misconduct
 from testnet.simulator.checker import Violation
 from testnet.simulator.faults import Nemesis
-from testnet.simulator.networks import Kind, Shape, SimulatedNetwork
-from testnet.simulator.scheduler import US_PER_MS, US_PER_S, Chance
-from testnet.simulator.signatures import KeyMaker, RealKeys, TokenKeys
-from testnet.simulator.swarm import REAL_SIGNATURES_EVERY, Swarm, draw_swarm
+from testnet.simulator.plan import Plan
+from testnet.simulator.scheduler import US_PER_S
 from testnet.simulator.world import World
 
 LIVENESS_BOUND_US: Final = 60 * US_PER_S
@@ -27,21 +25,6 @@ LIVENESS_BOUND_US: Final = 60 * US_PER_S
 QUIET_BOUND_US: Final = 60 * US_PER_S
 LIVE_LOAD_US: Final = US_PER_S
 """How long clients go on after healing, so that new work is certified and not only old."""
-
-
-@dataclass(frozen=True, slots=True)
-class SimulationPlan:
-    """Everything that a run depends on. ``make_liars`` gives misconduct by member name, fresh for each run; see
-    ``world.World`` for twins."""
-
-    seed: int
-    shape: Shape
-    swarm: Swarm
-    safety_us: int
-    load_gap_us: int
-    has_real_signatures: bool = False
-    make_liars: Callable[[Chance], Mapping[str, Misconduct]] = lambda chance: {}
-    twins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +43,7 @@ class Outcome:
     refused: int
     transfers: int
     struck: Mapping[str, int]
+    roles: tuple[str, ...]
 
     @property
     def is_ok(self) -> bool:
@@ -75,54 +59,31 @@ class Outcome:
             f"{self.events} events, heights {{{heights}}}, {self.answered} of {self.submitted} certified, "
             f"{self.refused} refused, {self.transfers} transfers; {struck}"
         )
-        return "\n".join([line, *[str(violation) for violation in self.violations]])
-
-
-def draw_plan(seed: int, shape: Shape, safety_us: int = 6 * US_PER_S) -> SimulationPlan:
-    """The plan of a seed: faults and pace are drawn from it."""
-    rng = Chance(seed).stream("plan")
-    gap_ms = rng.choice((10, 25, 60)) if shape.kind is Kind.TOY else rng.choice((25, 50, 100))
-    return SimulationPlan(
-        seed=seed,
-        shape=shape,
-        swarm=draw_swarm(rng),
-        safety_us=safety_us,
-        load_gap_us=gap_ms * US_PER_MS,
-        has_real_signatures=seed % REAL_SIGNATURES_EVERY == REAL_SIGNATURES_EVERY - 1,
-    )
+        return "\n".join(
+            [line, *[f"  {role}" for role in self.roles], *[str(violation) for violation in self.violations]]
+        )
 
 
 def build_world(
-    plan: SimulationPlan, sink: Callable[[str], None] | None = None, *, factory: EngineFactory | None = None
+    plan: Plan, sink: Callable[[str], None] | None = None, *, factory: EngineFactory | None = None
 ) -> World:
     """The plan's world, nothing started. ``factory`` replaces the engine that the plan names, say by a mutant."""
-    chance = Chance(plan.seed)
-    keys: KeyMaker = RealKeys(plan.seed) if plan.has_real_signatures else TokenKeys(plan.seed)
-    network = SimulatedNetwork(plan.shape, keys, plan.seed, factory)
-    return World(network, chance, plan.make_liars(chance), plan.twins, plan.load_gap_us, sink)
+    plan.check()
+    return World(plan, sink, factory)
 
 
 def simulate(
-    plan: SimulationPlan, sink: Callable[[str], None] | None = None, *, factory: EngineFactory | None = None
+    plan: Plan, sink: Callable[[str], None] | None = None, *, factory: EngineFactory | None = None
 ) -> Outcome:
     """Run it all; ``sink`` gets every line of the trace, ``factory`` is as in ``build_world``."""
     world = build_world(plan, sink, factory=factory)
-    hosts = list(world.hosts.values())
-    nemesis = Nemesis(
-        plan.swarm,
-        hosts,
-        world.network.committees,
-        world.links,
-        world.scheduler,
-        world.chance.stream("nemesis"),
-        world.note,
-    )
-    for host in hosts:
+    nemesis = Nemesis(plan, world.hosts, world.links, world.scheduler, world.chance.stream("nemesis"), world.note)
+    for host in world.hosts.values():
         host.start()
     world.load.start()
     nemesis.start()
     world.run_for(plan.safety_us)
-    if not world.verdicts.violations:
+    if plan.has_liveness and not world.verdicts.violations:
         nemesis.heal()
         _check_liveness(world)
     return Outcome(
@@ -138,6 +99,7 @@ def simulate(
         refused=sum(clients.refused for clients in world.load.clients),
         transfers=0 if world.money is None else sum(len(locks) for locks in world.money.transfers.values()),
         struck={fault.value: count for fault, count in nemesis.struck.items()},
+        roles=tuple([str(role) for role in plan.roles]),
     )
 
 
@@ -192,5 +154,4 @@ def _is_quiet(world: World) -> bool:
 
 def _report(world: World, checker: str, subject: str, sentence: str) -> None:
     if not world.verdicts.violations:
-        world.verdicts.now_us = world.scheduler.now_us
         world.verdicts.report(checker, subject, sentence)

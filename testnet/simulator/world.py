@@ -7,26 +7,31 @@ run at the first violation. What does not live here: phases and bounds (``simula
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, TypeVar
 
-from consensus.engine import Record
+from consensus.engine import EngineFactory, Record
 from node.events import BlockCertified, Outgoing, ReplicaEvent, SubmissionReply
 from node.members import Member
 from node.replica_setup import ReplicaSetup
 from primitives.identifiers import BEACON_SHARD
 from shards.application import ShardApplication
 from testnet.simulator.agreement import AgreementChecker
+from testnet.simulator.assertions import AssertionChecker
 from testnet.simulator.bounds import BoundsChecker
-from testnet.simulator.byzantine import Misconduct
+from testnet.simulator.byzantine import Misconduct, make_misconduct
 from testnet.simulator.checker import Checker, Verdicts
 from testnet.simulator.disk import Disk
-from testnet.simulator.host import SimulatedHost, WallClock, describe_event, keep_effects
+from testnet.simulator.host import SimulatedHost, WallClock
 from testnet.simulator.loads import Load, ToyLoad, VenueLoad
 from testnet.simulator.money import MoneyChecker
 from testnet.simulator.network import Network
-from testnet.simulator.networks import GENESIS_MS, Kind, SimulatedNetwork
+from testnet.simulator.networks import GENESIS_MS, SimulatedNetwork
+from testnet.simulator.plan import TWIN_LIES, Kind, Lie, Plan
+from testnet.simulator.promises import RecordingSigner, read_unbinding_tags
 from testnet.simulator.scheduler import US_PER_MS, Chance, Scheduler
+from testnet.simulator.signatures import KeyMaker, RealKeys, TokenKeys
 from testnet.simulator.trace import Trace
 from testnet.simulator.votes import AttestationLogChecker, VoteChecker
 
@@ -41,22 +46,15 @@ C = TypeVar("C", bound=Checker)
 class World:
     """Satisfies ``host.HostObserver``."""
 
-    def __init__(
-        self,
-        network: SimulatedNetwork,
-        chance: Chance,
-        liars: Mapping[str, Misconduct],
-        twins: Mapping[str, tuple[str, ...]],
-        load_gap_us: int,
-        sink: Callable[[str], None] | None,
-    ) -> None:
-        """``liars`` maps member names to how they lie. ``twins`` maps member names to the names of the hosts that
-        see their second process instead of the first."""
-        self.network = network
-        self.chance = chance
+    def __init__(self, plan: Plan, sink: Callable[[str], None] | None, factory: EngineFactory | None) -> None:
+        """The plan's world, nothing started. ``factory`` replaces the engine that the plan names."""
+        self.plan = plan
+        keys: KeyMaker = RealKeys(plan.seed) if plan.has_real_signatures else TokenKeys(plan.seed)
+        self.network = network = SimulatedNetwork(plan.shape, keys, plan.seed, factory)
+        self.chance = chance = Chance(plan.seed)
         self.scheduler = Scheduler()
         self.links = Network(self.scheduler, chance)
-        self.verdicts = Verdicts()
+        self.verdicts = Verdicts(self.scheduler)
         self.agreement = AgreementChecker(self.verdicts, network.committees, network.keys.scheme)
         self.money: MoneyChecker | None = None
         if network.has_beacon:
@@ -69,27 +67,39 @@ class World:
         ]
         if self.money is not None:
             self._checkers.append(self.money)
+        if plan.assertions:
+            self._checkers.append(AssertionChecker(self.verdicts, plan.assertions, self.agreement, self.money))
+        self._seeing = {hook: self._find_overriding(hook) for hook in ("on_commit", "on_send", "on_certified")}
+        self._last_sent: dict[str, bytes] = {}
+        self._roles = {role.member: role for role in plan.roles}
         members = {member.name: member for member in network.members}
+        twins = [name for name, role in self._roles.items() if role.lie in TWIN_LIES]
         columns = [*members, *[name + TWIN_MARK for name in twins]]
         self.trace = Trace(columns, sink)
         self.hosts: dict[str, SimulatedHost] = {}
         for name in columns:
-            member_name = name.removesuffix(TWIN_MARK)
-            misconduct = Misconduct() if member_name in twins else liars.get(member_name)
-            self.hosts[name] = self._make_host(name, members[member_name], misconduct)
-        self._join(twins)
-        self.load = self._make_load(load_gap_us)
+            self.hosts[name] = self._make_host(name, members[name.removesuffix(TWIN_MARK)])
+        self._join()
+        self.load = self._make_load()
         self._plan_sample()
+
+    def _find_overriding(self, hook: str) -> list[Checker]:
+        """The checkers that look at this at all: the others need not be asked each time."""
+        return [checker for checker in self._checkers if getattr(type(checker), hook) is not getattr(Checker, hook)]
 
     @property
     def events(self) -> int:
-        """Events that replicas handled so far."""
+        """What hosts handled so far: messages, timers, links, requests, disk completions."""
         return sum(host.events for host in self.hosts.values())
 
     @property
     def live_honest(self) -> list[SimulatedHost]:
-        """Honest hosts with a process."""
-        return [host for host in self.hosts.values() if host.is_honest and host.replica is not None]
+        """Honest hosts with a process that nothing has left behind."""
+        return [
+            host
+            for host in self.hosts.values()
+            if host.is_honest and host.replica is not None and not host.is_outside
+        ]
 
     def note(self, detail: str) -> None:
         """A line of the trace that concerns no single host."""
@@ -97,7 +107,7 @@ class World:
 
     def run_for(self, duration_us: int) -> None:
         """Run for so long, or up to a violation."""
-        self.scheduler.run_until(self.scheduler.now_us + duration_us, lambda: bool(self.verdicts.violations))
+        self.scheduler.run_until(self.scheduler.now_us + duration_us)
 
     def run_until(self, is_done: Callable[[], bool], bound_us: int) -> bool:
         """Run until ``is_done`` (looked at each ``SAMPLE_US``); false where bound or violation came first."""
@@ -125,10 +135,17 @@ class World:
 
     # --- building --------------------------------------------------------------------------------------
 
-    def _make_host(self, name: str, member: Member, misconduct: Misconduct | None) -> SimulatedHost:
+    def _make_host(self, name: str, member: Member) -> SimulatedHost:
+        role = self._roles.get(member.name)
+        misconduct: Misconduct | None = None
+        if role is not None:
+            misconduct = make_misconduct(role, self.chance.stream("liar", name))
+
         def prepare(disk: Disk, wall: WallClock) -> ReplicaSetup:
             setup = self.network.prepare(member, disk, wall)
-            return setup if misconduct is None else misconduct.wrap(setup)
+            if misconduct is not None:
+                return misconduct.wrap(setup)
+            return replace(setup, signer=RecordingSigner(setup.signer, read_unbinding_tags(setup.engine)))
 
         host = SimulatedHost(
             name,
@@ -140,32 +157,43 @@ class World:
             WallClock(self.scheduler, GENESIS_MS),
             self,
             self.chance.stream("host", name),
-            keep_effects if misconduct is None else misconduct.alter,
+            misconduct,
         )
         self.links.add(host)
         return host
 
-    def _join(self, twins: Mapping[str, tuple[str, ...]]) -> None:
+    def _join(self) -> None:
         by_name = {member.name: member for member in self.network.members}
         names = list(self.hosts)
         for place, one in enumerate(names):
             peers = {peer.name for peer in self.network.list_peers(by_name[one.removesuffix(TWIN_MARK)])}
             for other in names[place + 1 :]:
-                if other.removesuffix(TWIN_MARK) in peers and _see_each_other(one, other, twins):
+                if other.removesuffix(TWIN_MARK) in peers and self._see_each_other(one, other):
                     self.links.join(one, other)
 
-    def _make_load(self, gap_us: int) -> Load:
-        rng, hosts = self.chance.stream("load"), list(self.hosts.values())
+    def _see_each_other(self, one: str, other: str) -> bool:
+        """Everybody sees exactly one of two twins that equivocate, and both of two that vote twice."""
+        if one.removesuffix(TWIN_MARK) == other.removesuffix(TWIN_MARK):
+            return False
+        for twin, host in ((one, other), (other, one)):
+            role = self._roles.get(twin.removesuffix(TWIN_MARK))
+            if role is not None and role.lie is Lie.EQUIVOCATE:
+                sees_second = host in role.members
+                if sees_second != twin.endswith(TWIN_MARK):
+                    return False
+        return True
+
+    def _make_load(self) -> Load:
+        rng, hosts, load = self.chance.stream("load"), list(self.hosts.values()), self.plan.load
         if self.network.shape.kind is Kind.TOY:
-            return ToyLoad(self.scheduler, rng, hosts, gap_us)
-        return VenueLoad(self.network, self.scheduler, rng, hosts, gap_us, self._read_beacon_height)
+            return ToyLoad(self.scheduler, rng, hosts, load)
+        return VenueLoad(self.network, self.scheduler, rng, hosts, load, self._read_beacon_height)
 
     def _read_beacon_height(self) -> int:
         return self.agreement.certified_height(BEACON_SHARD) if self.network.has_beacon else 0
 
     def _plan_sample(self) -> None:
         def sample() -> None:
-            self.verdicts.now_us = self.scheduler.now_us
             for checker in self._checkers:
                 checker.on_sample(self.live_honest)
             self.scheduler.after(SAMPLE_US, sample)
@@ -179,22 +207,21 @@ class World:
 
     # --- what hosts do ---------------------------------------------------------------------------------
 
-    def _checkers_of(self, host: SimulatedHost) -> list[Checker]:
-        self.verdicts.now_us = self.scheduler.now_us
-        return self._checkers if host.is_honest else []
-
     def on_event(self, host: SimulatedHost, event: ReplicaEvent) -> None:
-        letter, detail = describe_event(event)
-        self.trace.note(self.scheduler.now_us, host.name, letter, detail)
+        self.trace.note_event(self.scheduler.now_us, host.name, event)
 
     def on_commit(self, host: SimulatedHost, records: list[Record]) -> None:
         self.trace.note(self.scheduler.now_us, host.name, "w", f"{len(records)} records")
-        for checker in self._checkers_of(host):
-            checker.on_commit(host, records)
+        if host.is_honest:
+            for checker in self._seeing["on_commit"]:
+                checker.on_commit(host, records)
 
     def on_send(self, host: SimulatedHost, outgoing: Outgoing) -> None:
-        for checker in self._checkers_of(host):
-            checker.on_send(host, outgoing)
+        # A broadcast is one frame for each member: look once.
+        if self._last_sent.get(host.name) is not outgoing.body:
+            self._last_sent[host.name] = outgoing.body
+            for checker in self._seeing["on_send"]:
+                checker.on_send(host, outgoing)
 
     def on_reply(self, host: SimulatedHost, reply: SubmissionReply) -> None:
         self.trace.note(self.scheduler.now_us, host.name, "r", f"reply {reply.results[0].code}")
@@ -205,9 +232,9 @@ class World:
         header = block.header
         detail = f"{header.height} certified {block.header_hash.hex()[:16]}, {len(block.receipts)} receipts"
         self.trace.note(self.scheduler.now_us, host.name, "#", detail)
-        for checker in self._checkers_of(host):
-            checker.on_certified(host, block)
         if host.is_honest:
+            for checker in self._seeing["on_certified"]:
+                checker.on_certified(host, block)
             for clients in self.load.clients:
                 if clients.shard == host.member.shard:
                     clients.on_certified(block)
@@ -215,7 +242,6 @@ class World:
     def on_alarm(self, host: SimulatedHost, sentence: str) -> None:
         """An honest member raises no alarm, unless it caught a liar: nobody honest is ever accused."""
         self.trace.note(self.scheduler.now_us, host.name, "!", sentence)
-        self.verdicts.now_us = self.scheduler.now_us
         accused = ACCUSATION.match(sentence)
         if host.is_honest and (accused is None or not self._is_liar(host.member.shard, int(accused[1]))):
             self.verdicts.report("alarm", host.name, sentence)
@@ -228,20 +254,19 @@ class World:
         self.trace.note(self.scheduler.now_us, host.name, "+", f"life {host.lives}")
 
     def on_started(self, host: SimulatedHost) -> None:
-        for checker in self._checkers_of(host):
-            checker.on_started(host)
+        if host.is_honest:
+            for checker in self._checkers:
+                checker.on_started(host)
 
     def on_down(self, host: SimulatedHost, how: str) -> None:
         self.trace.note(self.scheduler.now_us, host.name, "X", how)
 
     def on_halt(self, host: SimulatedHost, sentence: str) -> None:
         self.trace.note(self.scheduler.now_us, host.name, "!", sentence)
-        self.verdicts.now_us = self.scheduler.now_us
         if host.is_honest:
             self.verdicts.report("halt", host.name, sentence)
 
     def on_exception(self, host: SimulatedHost, error: Exception) -> None:
-        self.verdicts.now_us = self.scheduler.now_us
         self.verdicts.report("exception", host.name, describe_exception(error))
 
 
@@ -258,16 +283,3 @@ def describe_exception(error: Exception) -> str:
 
 def _height(host: SimulatedHost) -> int:
     return 0 if host.replica is None else host.replica.statistics().height
-
-
-def _see_each_other(one: str, other: str, twins: Mapping[str, tuple[str, ...]]) -> bool:
-    """Each host sees exactly one of two twins."""
-    if one.removesuffix(TWIN_MARK) == other.removesuffix(TWIN_MARK):
-        return False
-    for twin, host in ((one, other), (other, one)):
-        name = twin.removesuffix(TWIN_MARK)
-        if name in twins:
-            sees_second = host in twins[name]
-            if sees_second != twin.endswith(TWIN_MARK):
-                return False
-    return True

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from testnet.simulator.network import CALM
-from testnet.simulator.networks import Kind, Shape
+from testnet.simulator.plan import Kind, Lie, Plan, Role, Shape
 from testnet.simulator.scheduler import US_PER_S
-from testnet.simulator.simulation import Outcome, SimulationPlan, draw_plan, simulate
-from testnet.simulator.swarm import Swarm
+from testnet.simulator.simulation import Outcome, simulate
+from testnet.simulator.swarm import draw_plan
 
-NO_FAULTS = Swarm((), CALM, US_PER_S, US_PER_S, leave_dead=False)
 TOY = Shape(Kind.TOY)
 SHARDED = Shape(Kind.SHARDED, shards=2)
 SAFETY_US = 3 * US_PER_S
@@ -24,6 +22,11 @@ def require_ok(outcome: Outcome) -> None:
     assert outcome.is_ok, "\n".join([*outcome.tail[-60:], outcome.describe()])
 
 
-def calm_plan(seed: int, shape: Shape, **changes: object) -> SimulationPlan:
-    """No faults but those in ``changes``."""
-    return SimulationPlan(seed, shape, NO_FAULTS, SAFETY_US, 25_000, **changes)  # type: ignore[arg-type]
+def calm_plan(seed: int, shape: Shape, *roles: Role) -> Plan:
+    """No faults but members that lie."""
+    return Plan(seed, shape, SAFETY_US, roles=roles)
+
+
+def twin(member: str, *seen_by: str) -> Role:
+    """Two processes with one key; these hosts see the second."""
+    return Role(member, Lie.EQUIVOCATE, seen_by)

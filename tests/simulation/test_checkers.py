@@ -13,7 +13,8 @@ from testnet.simulator.checker import Verdicts
 from testnet.simulator.disk import RememberingVoteLog
 from testnet.simulator.host import SimulatedHost
 from testnet.simulator.money import MoneyChecker
-from testnet.simulator.scheduler import US_PER_S
+from testnet.simulator.promises import Promise
+from testnet.simulator.scheduler import US_PER_S, Scheduler
 from testnet.simulator.simulation import build_world
 from testnet.simulator.votes import VoteChecker
 from testnet.simulator.world import World
@@ -73,14 +74,15 @@ def test_an_old_copy_of_the_vote_log_is_refused() -> None:
 
 
 def test_a_member_that_contradicts_its_vote_after_a_restart_is_reported() -> None:
-    verdicts = Verdicts()
+    verdicts = Verdicts(Scheduler())
     checker = VoteChecker(verdicts)
-    host: Any = start().hosts["s0v0"]
-    checker._check_once(host, "commit", 3, 7, b"one")
-    checker._check_once(host, "commit", 3, 7, b"one")
+    checker.enter("s0v0", Promise(b"commit 3 7", b"one", b""))
+    checker.enter("s0v0", Promise(b"commit 3 7", b"one", b""))
+    checker.enter("s0v1", Promise(b"commit 3 7", b"two", b""))
+    checker.enter("s0v0", Promise(b"commit 3 8", b"two", b""))
     assert not verdicts.violations
-    checker._check_once(host, "commit", 3, 7, b"two")
-    assert verdicts.violations[0].sentence == "signed two different commits for view 3, slot 7"
+    checker.enter("s0v0", Promise(b"commit 3 7", b"two", b""))
+    assert verdicts.violations[0].sentence.startswith("signed two different things: commit 3 7")
 
 
 LOCK = [1, b"", 0, 1, 0, b"owner", 0, b"recipient", 0, 0, 500, 90, 1]
@@ -107,7 +109,7 @@ def change(leaf: Sequence[Any], place: int, value: Any) -> list[Any]:
 def test_a_transfer_that_is_doubled_skipped_or_changed_is_reported(
     leaves: list[tuple[int, list[Any]]], complaint: str
 ) -> None:
-    verdicts = Verdicts()
+    verdicts = Verdicts(Scheduler())
     money = MoneyChecker(verdicts, (0, 1), {0: 0})
     for shard, leaf in leaves:
         money._take_leaf(shard, leaf)
@@ -116,7 +118,7 @@ def test_a_transfer_that_is_doubled_skipped_or_changed_is_reported(
 
 def test_money_from_nowhere_at_a_beacon_height_is_reported() -> None:
     def cut(cash: int, sent: int) -> list[str]:
-        verdicts = Verdicts()
+        verdicts = Verdicts(Scheduler())
         money = MoneyChecker(verdicts, (0,), {0: 100})
         asset = [1, 0, cash, 0, 0, 0, 0, 0, 0, 100, 0, 0]
         money._ledgers[0].summaries[5] = b"", [[asset], [[2, 1, 1, 0, 0, 1, [[0, sent, 0, 0, 0]]]]]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from testnet.simulator.networks import Kind, Shape
-from testnet.simulator.simulation import draw_plan, simulate
-from testnet.simulator.swarm import Fault
+from testnet.simulator.plan import Fault, Kind, Lie, Shape
+from testnet.simulator.simulation import simulate
+from testnet.simulator.swarm import draw_plan
 from tests.simulation.runs import SAFETY_US, TOY, require_ok, run_seed
 
 SEEDS = range(200, 222)
@@ -40,5 +40,6 @@ def test_real_signatures_decide_as_simulated_ones() -> None:
 
 
 def test_the_swarm_strikes_with_every_fault_over_the_seeds() -> None:
-    drawn = {fault for seed in SEEDS for fault in draw_plan(seed, TOY).swarm.faults}
-    assert drawn == set(Fault)
+    plans = [draw_plan(seed, TOY) for seed in range(200)]
+    assert {strike.fault for plan in plans for strike in plan.strikes} == set(Fault)
+    assert {role.lie for plan in plans for role in plan.roles} == set(Lie)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from testnet.simulator.networks import Shape
+from testnet.simulator.plan import Shape
 from testnet.simulator.scheduler import US_PER_S
 from tests.simulation.runs import SHARDED, TOY, require_ok, run_seed
 

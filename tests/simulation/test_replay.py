@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from testnet.simulator.networks import Shape
+from testnet.simulator.plan import Shape
 from testnet.simulator.scheduler import US_PER_S
-from testnet.simulator.simulation import draw_plan, simulate
+from testnet.simulator.simulation import simulate
+from testnet.simulator.swarm import draw_plan
 from tests.simulation.runs import SHARDED, TOY
 
 SEED = 17

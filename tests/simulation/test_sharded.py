@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from testnet.simulator.networks import Kind, Shape
+from testnet.simulator.plan import Kind, Shape
 from testnet.simulator.scheduler import US_PER_S
 from testnet.simulator.simulation import simulate
 from tests.simulation.runs import SHARDED, calm_plan, require_ok, run_seed
