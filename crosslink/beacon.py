@@ -376,6 +376,10 @@ class BeaconApplication:
         """What is recorded against members, for reading."""
         return self._offences
 
+    def is_settled(self, item: EvidenceItem) -> bool:
+        """Whether nothing is won by reporting ``item`` any more."""
+        return self._offences.assess(item) != OK
+
     def summarise(self) -> BeaconSummary:
         """The tips and I1 as of the last executed block."""
         tips: list[TipSummary] = []

@@ -15,6 +15,7 @@ from itertools import count
 
 from consensus.certificate import Certificate
 from consensus.engine import NULL_PAYLOAD, Engine, Record
+from consensus.evidence import Jurisdiction
 from crosslink.header import ShardHeader, compute_header_hash
 from node.application import Application
 from node.attestations import AttestationPool
@@ -131,7 +132,9 @@ def build_components(setup: ReplicaSetup) -> Components:
     )
     receiver = BatchReceiver(committee, setup.scheme, setup.application, pool, chain, verification, parameters)
     submissions = SubmissionTickets(verification)
-    link = _build_link(setup, chain, peers, budget, submissions, certified_height)
+    jurisdiction = Jurisdiction(committee, setup.engine, setup.engine_parameters)
+    evidence = EvidenceLocker(setup.store, chain.evidence(), jurisdiction, setup.scheme)
+    link = _build_link(setup, chain, peers, budget, submissions, evidence, certified_height)
     executor = _build_executor(setup, recovered, link, pins)
     obtaining = Obtaining(
         committee,
@@ -162,7 +165,7 @@ def build_components(setup: ReplicaSetup) -> Components:
         certifier=certifier,
         chain=chain,
         driver=EngineDriver(_build_engine(setup, recovered), setup.engine, committee, setup.scheme, peers),
-        evidence=EvidenceLocker(chain.evidence()),
+        evidence=evidence,
         executor=executor,
         limits=limits,
         link=link,
@@ -363,13 +366,14 @@ def _build_link(
     peers: Peers,
     budget: ServingBudget,
     submissions: SubmissionTickets,
+    evidence: EvidenceLocker,
     certified_height: int,
 ) -> BeaconLink:
     committee, parameters = setup.committee, setup.parameters
     match setup.role:
         case FollowsBeacon(follower=follower, beacon=beacon):
             submitter = Submitter(chain, peers.own_index, committee.size, parameters, certified_height)
-            return FollowingLink(follower, beacon, committee.shard, chain, peers, submitter, budget)
+            return FollowingLink(follower, beacon, committee.shard, chain, peers, submitter, budget, evidence)
         case ServesShards(shards=shards, deliveries=deliveries):
             return ServingLink(
                 shards,
@@ -380,6 +384,8 @@ def _build_link(
                 parameters,
                 budget,
                 submissions.submit,
+                peers.members[peers.own_index],
+                evidence,
             )
         case StandsAlone():
             return NoBeacon()

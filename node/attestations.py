@@ -19,13 +19,13 @@ from typing import Final
 from consensus.certificate import Attestation, Certificate, verify_attestation, verify_certificate
 from consensus.committee import Committee
 from consensus.engine import Evidence
+from consensus.evidence import DOUBLE_ATTESTATION
 from primitives.codec import encode
 from primitives.errors import RemoteError
 from primitives.signing import SignatureScheme
 
 WINDOWS: Final = 4
 """How many windows ahead of us attestations are kept: a member that is further behind needs ranges anyway."""
-EVIDENCE_KIND: Final = "double-attestation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class AttestationPool:
         if height <= self._certified and not self._is_signed(known):
             self._by_height[height][signer] = attestation
             return NOTHING
-        return Collected(evidence=Evidence(EVIDENCE_KIND, signer, (encode(known), encode(attestation))))
+        return Collected(evidence=Evidence(DOUBLE_ATTESTATION, signer, (encode(known), encode(attestation))))
 
     def _keep_late(self, attestation: Attestation) -> None:
         """The last votes of a settled height are kept unverified: only a second, different one makes it worth

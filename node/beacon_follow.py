@@ -19,6 +19,7 @@ from crosslink.follower import BeaconFollower, FollowResult, block_key
 from node.chain import Chain, build_follower_records
 from node.effects_draft import EffectsDraft
 from node.events import Lane, Outgoing, StoreWrite
+from node.evidence import EvidenceLocker, encode_report
 from node.executor import ExecutedBlock
 from node.members import Member
 from node.peers import Peers
@@ -52,6 +53,7 @@ class FollowingLink:
         peers: Peers,
         submitter: Submitter,
         budget: ServingBudget,
+        evidence: EvidenceLocker,
     ) -> None:
         self._follower = follower
         self._members = tuple(Member(beacon.shard, index, key) for index, key in enumerate(beacon.members))
@@ -60,6 +62,7 @@ class FollowingLink:
         self._peers = peers
         self._submitter = submitter
         self._budget = budget
+        self._evidence = evidence
         self._connected: dict[Member, None] = {}
         self._turn = peers.own_index
         self._advanced_ms: int | None = None
@@ -124,6 +127,7 @@ class FollowingLink:
         if now_ms - self._advanced_ms >= QUIET_MS and self._may_ask(now_ms, QUIET_MS):
             self._ask_next(draft, now_ms)
         self._note_registered(now_ms)
+        self._deliver_evidence(draft, now_ms)
         submission = self._submitter.build(self.height, now_ms) if self._connected else None
         target = None if submission is None else self._next_member()
         if submission is not None and target is not None:
@@ -140,6 +144,7 @@ class FollowingLink:
             case FollowResult.ADVANCED:
                 self._advanced_ms = now_ms
                 self._accept_early()
+                self._note_offences(draft)
                 self._store_changes(draft)
                 self._note_registered(now_ms)
                 self._arm(draft, now_ms)
@@ -213,6 +218,20 @@ class FollowingLink:
             return None
         self._turn += 1
         return connected[self._turn % len(connected)]
+
+    # --- evidence --------------------------------------------------------------------------------------
+
+    def _note_offences(self, draft: EffectsDraft) -> None:
+        for offence in self._follower.take_offences():
+            self._evidence.note_offence(offence, draft)
+
+    def _deliver_evidence(self, draft: EffectsDraft, now_ms: int) -> None:
+        """What the beacon does not know yet goes to one of its members after the other."""
+        self._note_offences(draft)
+        item = self._evidence.find_due(now_ms) if self._connected else None
+        target = None if item is None else self._next_member()
+        if item is not None and target is not None:
+            draft.sends.append(Outgoing(target, Lane.BULK, FrameKind.SUBMISSION, encode_report(item)))
 
     # --- submitting ------------------------------------------------------------------------------------
 

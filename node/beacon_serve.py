@@ -7,6 +7,7 @@ Submissions are transactions of the beacon: they go through the mempool like any
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -18,6 +19,7 @@ from crosslink.header import ShardHeader
 from node.chain import Chain
 from node.effects_draft import EffectsDraft
 from node.events import Lane, Outgoing
+from node.evidence import EvidenceLocker, encode_report
 from node.executor import ExecutedBlock
 from node.members import Member
 from node.payload import decode_payload
@@ -53,8 +55,10 @@ class ServingLink:
         parameters: ProtocolParameters,
         budget: ServingBudget,
         submit: Callable[[Member, bytes], None],
+        own: Member,
+        evidence: EvidenceLocker,
     ) -> None:
-        """``submit`` queues a submission for verification and admission."""
+        """``submit`` queues a submission for verification and admission; ``own`` is who we are."""
         self._members = {
             Member(committee.shard, index, key): None
             for committee in shards
@@ -68,6 +72,8 @@ class ServingLink:
         self._parameters = parameters
         self._budget = budget
         self._submit = submit
+        self._own = own
+        self._evidence = evidence
         self._connected: dict[Member, None] = {}
         self._buckets: dict[Member, TokenBucket] = {}
 
@@ -122,7 +128,15 @@ class ServingLink:
         return
 
     def on_tick(self, draft: EffectsDraft, now_ms: int) -> None:
-        return
+        """Evidence against our own committee goes to our own chain."""
+        item = self._evidence.find_due(now_ms)
+        if item is None:
+            return
+        if self._deliveries.is_settled(item):
+            self._evidence.settle(item.culprit, item.kind, draft)
+            return
+        with contextlib.suppress(RemoteError):  # Busy: it is due again later.
+            self._submit(self._own, encode_report(item))
 
     def _pushes_to(self, index: int, height: int) -> bool:
         return (self._own_index - index - height) % self._beacon_size < PUSHERS

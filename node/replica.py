@@ -25,7 +25,6 @@ from consensus.engine import (
     CancelWish,
     Certified,
     Decided,
-    Evidence,
     ObtainPayload,
     Output,
     PayloadBuilt,
@@ -56,6 +55,7 @@ from node.events import (
     TimerFired,
     TransactionsSubmitted,
 )
+from node.evidence import KeptEvidence
 from node.executor import RELEASE_TIMER, Diverged, ResolvedPayload
 from node.inbound import Inbound
 from node.members import Member
@@ -431,8 +431,7 @@ class Replica:
 
     def _halt(self, diverged: Diverged, draft: EffectsDraft) -> None:
         self._is_halted = True
-        evidence = Evidence("divergence", self._parts.peers.own_index, diverged.messages)
-        self._parts.evidence.keep(evidence, draft)
+        self._parts.evidence.keep_divergence(self._parts.peers.own_index, diverged.messages, draft)
         draft.halt = diverged.sentence
 
     # --- queries ---------------------------------------------------------------------------------------
@@ -444,6 +443,10 @@ class Replica:
             return self._parts.mempool.status(transaction)
         certified = found[0] <= self._parts.certifier.height
         return TransactionStatus.CERTIFIED if certified else TransactionStatus.ACCEPTED
+
+    def list_evidence(self) -> tuple[KeptEvidence, ...]:
+        """What is kept against members of our committee, oldest first."""
+        return self._parts.evidence.list_items()
 
     def statistics(self) -> ReplicaStatistics:
         """A snapshot."""
@@ -470,6 +473,7 @@ class Replica:
             unneeded_messages=parts.driver.unneeded,
             muted_frames=self._inbound.muted_frames,
             evidence=parts.evidence.count,
+            evidence_recorded=parts.evidence.recorded_count,
             is_halted=self._is_halted,
             refused=parts.peers.refused(),
         )

@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 
 from consensus.committee import Committee
 from consensus.engine import EngineFactory, EngineParameters
+from consensus.evidence import EvidenceItem
 from crosslink.bundle import BlockDeliveries
 from crosslink.follower import BeaconFollower
 from node.application import Application
@@ -24,6 +25,8 @@ class DeliverySource(Protocol):
     """What ``crosslink.beacon.BeaconApplication`` keeps for bundles."""
 
     def recent_deliveries(self, height: int) -> BlockDeliveries | None: ...
+
+    def is_settled(self, item: EvidenceItem) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,5 +35,6 @@ class ReplicaStatistics:
     unneeded_messages: int
     muted_frames: int
     evidence: int
+    evidence_recorded: int
     is_halted: bool
     refused: Mapping[str, Mapping[str, int]]

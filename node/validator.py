@@ -6,12 +6,13 @@ not live here: reading files (``node.home``), running anything (``node.runtime``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from consensus.committee import Committee
-from consensus.engine import EngineParameters, load_engine_factory
+from consensus.engine import EngineFactory, EngineParameters, load_engine_factory
+from consensus.evidence import Jurisdiction
 from crosslink.beacon import BeaconApplication
 from crosslink.follower import BeaconFollower
 from node.application import Application
@@ -52,6 +53,8 @@ class Validator:
     peers: tuple[Member, ...]
     seeds: tuple[PlacedSeed, ...]
     replica: Replica
+    engine: EngineFactory
+    engine_parameters: EngineParameters
     shard: ShardApplication | None
     shard_parameters: ShardParameters | None
     beacon: BeaconApplication | None
@@ -89,6 +92,8 @@ def build_validator(opened: OpenHome) -> Validator:
         peers=peers,
         seeds=tuple(_find_seed(text, peers) for text in config.p2p.seeds),
         replica=open_replica(setup),
+        engine=setup.engine,
+        engine_parameters=setup.engine_parameters,
         shard=part.shard,
         shard_parameters=part.parameters,
         beacon=part.beacon,
@@ -113,7 +118,8 @@ class _Part:
 def _build_part(genesis: Genesis, chain: bytes, shard: int, scheme: SignatureScheme, *, paranoid: bool) -> _Part:
     if shard == BEACON_SHARD:
         committees = {item.shard: build_committee(genesis, chain, item.shard) for item in genesis.shards}
-        beacon = BeaconApplication(chain, committees, genesis.parameters, scheme)
+        judges = build_jurisdictions(genesis, chain)
+        beacon = BeaconApplication(chain, committees, genesis.parameters, scheme, judges)
         return _Part(beacon, ServesShards(tuple(committees.values()), beacon), beacon=beacon)
     role: Role = StandsAlone()
     follower: BeaconFollower | None = None
@@ -145,6 +151,22 @@ def _build_limits(limits: LimitSettings, *, has_senders: bool) -> ReplicaLimits:
 def build_committee(genesis: Genesis, chain: bytes, shard: int) -> Committee:
     """The committee of ``shard`` (or the beacon) in the first epoch and incarnation."""
     return Committee(chain, shard, 0, 0, genesis.committee_of(shard))
+
+
+def build_jurisdictions(
+    genesis: Genesis, chain: bytes, load: Callable[[str], EngineFactory] = load_engine_factory
+) -> dict[int, Jurisdiction]:
+    """Every committee with the engine that judges evidence against its members: a beacon's member needs the engines
+    of all shards. Raises ``LocalError`` where one is not installed; ``load`` finds them."""
+    numbers = [*[item.shard for item in genesis.shards], *([BEACON_SHARD] if genesis.has_beacon else [])]
+    return {
+        number: Jurisdiction(
+            build_committee(genesis, chain, number),
+            load(_holder(genesis, number).engine),
+            build_engine_parameters(genesis, number),
+        )
+        for number in numbers
+    }
 
 
 def build_shard_application(
