@@ -149,8 +149,9 @@ def build_components(setup: ReplicaSetup) -> Components:
         verification.add_urgent,
         verification.accept_proven,
     )
+    gap_ms = _compute_gap_ms(setup)
     maker = BatchMaker(
-        committee, setup.signer, index, mempool, pool, parameters, limits, first_sequence=setup.wall()
+        committee, setup.signer, index, mempool, pool, parameters, limits, gap_ms, first_sequence=setup.wall()
     )
     attestations = _build_attestations(setup, recovered)
     certifier = _build_certifier(setup, recovered, attestations, peers, pins)
@@ -176,7 +177,7 @@ def build_components(setup: ReplicaSetup) -> Components:
         peers=peers,
         pins=pins,
         pool=pool,
-        proposer=Proposer(committee, maker, pool, link, parameters, _compute_gap_ms(setup), setup.wall),
+        proposer=Proposer(committee, maker, pool, link, parameters, gap_ms, setup.wall),
         receiver=receiver,
         submissions=submissions,
         verification=verification,

@@ -1,11 +1,12 @@
 """Catching up: certified blocks in ranges from several peers, verified here, executed by the one path.
 
 Theory of operation. Peers say how far they are (``Status``); that is a hint and never counted as a proof. When we
-are more than a window behind, or behind at all without having executed anything for ``PATIENCE_MS``, we ask
-several peers for consecutive segments. A segment is verified when its turn comes: headers chain, the last one has
-a certificate of our committee, payloads and bodies hash to what the headers say. A certificate at h certifies all
-ancestors, so one lying block spoils the whole segment: it is dropped and counted, its sender is not asked again for
-a while, and another peer is. A peer that promised more than it delivers is treated alike, more mildly.
+are more than a window behind, or behind at all without having executed anything for ``PATIENCE_MS``, we ask several
+peers for consecutive segments, until we are level or consensus itself delivers again. A segment is verified when
+its turn comes: headers chain, the last one has a certificate of our committee, payloads and bodies hash to what the
+headers say. A certificate at h certifies all ancestors, so one lying block spoils the whole segment: it is dropped
+and counted, its sender is not asked again for a while, and another peer is. A peer that promised more than it
+delivers is treated alike, more mildly.
 
 Bounds: ``ranges_in_flight`` segments of at most ``SEGMENT_BLOCKS``, one answer each. What does not live here:
 executing (``node.executor``) and serving (``node.range_server``).
@@ -148,6 +149,11 @@ class CatchUp:
     def note_progress(self, now_ms: int) -> None:
         """A block was executed."""
         self._progress_ms = now_ms
+
+    def note_decided(self) -> None:
+        """A block was executed because our own engine decided it. Under load some peer is always a block ahead of
+        us; that alone must not keep us asking for what the engine is about to decide."""
+        self._is_active = False
 
     def may_be_behind(self, executed: int) -> bool:
         """Whether ``plan`` could have anything to say; cheap."""

@@ -1,8 +1,9 @@
 """Our own batches: when they are made, and when another member's leader is asked to hurry.
 
-``BatchMaker`` packs what the mempool holds: at once when nothing left within the last ``flush_ms``, else at that
-pace or when a batch is full. It stops while half of what peers hold for one author is unexecuted, so that an honest
-author is never over quota; the mempool then fills and clients are told.
+``BatchMaker`` packs what the mempool holds: at once while nothing is proposed, so that a lone transaction waits for
+nobody; else shortly before the next proposal is due, because an earlier batch would only cost every member another
+message and another signature; and whenever a batch is full. It stops while half of what peers hold for one author
+is unexecuted, so that an honest author is never over quota; the mempool then fills and clients are told.
 
 ``CensorshipClock`` times the oldest unexecuted batch of each author. First stage: its body goes to every member,
 for the leader may not have it, and again later, for a network that drops may have taken it; of our own batches all
@@ -25,6 +26,8 @@ from node.wire import MAX_BATCH_TRANSACTIONS, BatchBody, sign_batch
 from primitives.parameters import ProtocolParameters
 from primitives.signing import Signer
 
+LEAD_MS: Final = 30
+"""How long before the next proposal a batch leaves: time to travel and to be verified on busy cores."""
 RELAYED_BYTES: Final = 128 << 10
 """Own bodies relayed at once: half a megabyte a second and peer, while nothing of ours is ordered."""
 LIFETIME_SHARE: Final = 2
@@ -43,9 +46,11 @@ class BatchMaker:
         pool: BatchPool,
         parameters: ProtocolParameters,
         limits: ReplicaLimits,
+        gap_ms: int,
         first_sequence: int,
     ) -> None:
-        """``first_sequence`` is above everything used before a restart (a wall-clock time will do)."""
+        """``gap_ms`` lies between two proposals. ``first_sequence`` is above everything used before a restart (a
+        wall-clock time will do)."""
         self._committee = committee
         self._signer = signer
         self._index = index
@@ -53,9 +58,10 @@ class BatchMaker:
         self._pool = pool
         self._max_batch_bytes = parameters.max_batch_bytes
         self._lifetime = max(1, parameters.batch_lifetime_blocks // LIFETIME_SHARE)
-        self._limits = limits
+        self._flush_ms = limits.flush_ms
+        self._gap_ms = gap_ms
         self._sequence = first_sequence
-        self._last_flush_ms: int | None = None
+        self._not_before_ms = 0
 
     @property
     def is_blocked(self) -> bool:
@@ -68,9 +74,13 @@ class BatchMaker:
         blocked (executing a block unblocks)."""
         if not self._mempool.pending_count or self.is_blocked:
             return None
-        if self._last_flush_ms is None or self._mempool.pending_bytes >= self._max_batch_bytes:
+        if self._mempool.pending_bytes >= self._max_batch_bytes:
             return 0
-        return max(0, self._last_flush_ms + self._limits.flush_ms - now_ms)
+        return max(0, self._not_before_ms - now_ms)
+
+    def note_proposal(self, now_ms: int) -> None:
+        """Somebody proposed: the next chance is a gap away."""
+        self._not_before_ms = max(self._not_before_ms, now_ms + self._gap_ms - LEAD_MS)
 
     def make(self, height: int, now_ms: int) -> HeldBatch | None:
         """The next batch, held in the pool; ``height`` is the last executed. ``None`` with nothing to pack."""
@@ -79,7 +89,7 @@ class BatchMaker:
         taken = self._mempool.take(self._max_batch_bytes, MAX_BATCH_TRANSACTIONS)
         if not taken:
             return None
-        self._last_flush_ms = now_ms
+        self._not_before_ms = max(self._not_before_ms, now_ms + self._flush_ms)
         self._sequence += 1
         body = BatchBody(self._index, self._sequence, height + self._lifetime, tuple([data for _, data in taken]))
         digest, frame = sign_batch(self._committee, self._signer, body)

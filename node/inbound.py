@@ -50,12 +50,13 @@ class Inbound:
         self._feed_engine = feed_engine
         self.muted_frames = 0
 
-    def on_frame(self, member: Member, kind: int, body: bytes, draft: EffectsDraft, now_ms: int) -> None:
-        """One frame from an authenticated member; never raises ``RemoteError``."""
+    def on_frame(self, member: Member, kind: int, body: bytes, draft: EffectsDraft, now_ms: int) -> bool:
+        """One frame from an authenticated member; never raises ``RemoteError``. False where nothing can follow from
+        it, unless the engine that was fed says otherwise: most frames are votes that only add to a count."""
         peers = self._parts.peers
         if peers.is_muted(member, now_ms):
             self.muted_frames += 1
-            return
+            return False
         try:
             if kind in _BEACON_KINDS:
                 self._parts.link.on_frame(member, kind, body, draft, now_ms)
@@ -65,10 +66,12 @@ class Inbound:
                 event = self._parts.driver.read(body)
                 if event is not None:
                     self._feed_engine(event, draft, now_ms)
+                return False
             else:
                 self._on_message(member, kind, body, draft, now_ms)
         except RemoteError as error:
             peers.refuse(member, error, now_ms)
+        return kind != FrameKind.ATTESTATION or self._parts.attestations.highest > self._parts.certifier.height
 
     def _on_message(self, member: Member, kind: int, body: bytes, draft: EffectsDraft, now_ms: int) -> None:
         parts = self._parts

@@ -79,8 +79,9 @@ class Proposer:
             self._wish = None
 
     def note_proposal(self, now_ms: int) -> None:
-        """A proposal of another member was seen; pacing counts from it."""
+        """Somebody proposed; pacing counts from it."""
         self._last_proposal_ms = now_ms
+        self._maker.note_proposal(now_ms)
 
     def compute_delay(self, executed_height: int, now_ms: int) -> int | None:
         """Milliseconds until ``build`` may have an answer because of time alone; ``None`` while it cannot."""
@@ -138,5 +139,5 @@ class Proposer:
         now_ms: int,
     ) -> BuiltPayload:
         self._wish = None
-        self._last_proposal_ms = now_ms
+        self.note_proposal(now_ms)
         return BuiltPayload(wish, data, batches, unsent)

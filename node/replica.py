@@ -90,7 +90,7 @@ class Replica:
         self._readiness = Readiness.IDLE
         self._is_overdue = False
         self._view = parts.driver.statistics().view
-        self._was_fed = False
+        self._is_stirred = False
         self._last_block_wall_ms = parts.wall()
         self._certified_wall_ms: int | None = None
         self._is_halted = False
@@ -103,8 +103,9 @@ class Replica:
             return Effects()
         draft = EffectsDraft()
         try:
-            self._dispatch(event, draft, now_ms)
-            self._settle(draft, now_ms)
+            self._is_stirred = self._dispatch(event, draft, now_ms) or self._is_stirred
+            if self._is_stirred:
+                self._settle(draft, now_ms)
         except Diverged as diverged:
             self._halt(diverged, draft)
         return draft.finish()
@@ -139,10 +140,11 @@ class Replica:
 
     # --- dispatch --------------------------------------------------------------------------------------
 
-    def _dispatch(self, event: ReplicaEvent, draft: EffectsDraft, now_ms: int) -> None:
+    def _dispatch(self, event: ReplicaEvent, draft: EffectsDraft, now_ms: int) -> bool:
+        """Take the event; false where nothing can follow from it (unless the engine has stirred)."""
         match event:
             case FrameReceived(member=member, kind=kind, body=body):
-                self._inbound.on_frame(member, kind, body, draft, now_ms)
+                return self._inbound.on_frame(member, kind, body, draft, now_ms)
             case TimerFired(timer=timer):
                 self._on_timer(timer, draft, now_ms)
             case TransactionsSubmitted():
@@ -157,6 +159,7 @@ class Replica:
                 self._on_start(draft, now_ms)
             case _:
                 assert_never(event)
+        return True
 
     def _on_start(self, draft: EffectsDraft, now_ms: int) -> None:
         parts = self._parts
@@ -231,8 +234,10 @@ class Replica:
     def _feed(self, event: EngineEvent, draft: EffectsDraft, now_ms: int) -> None:
         """One event to the engine; wishes and decisions are noted and honoured by the cascade."""
         parts = self._parts
-        self._was_fed = True
         output: Output = parts.driver.feed(event, draft, now_ms)
+        if not (output.persist or output.wishes or output.decided or output.evidence):
+            return  # A vote was counted, and that was all.
+        self._is_stirred = True
         self._note_view(now_ms)
         for wish in output.wishes:
             match wish:
@@ -263,6 +268,7 @@ class Replica:
 
     def _settle(self, draft: EffectsDraft, now_ms: int) -> None:
         """Let everything follow from what just happened."""
+        self._is_stirred = False
         for _ in range(MAX_CASCADE):
             moved = self._answer_payloads(draft, now_ms)
             moved |= self._execute_decided(draft, now_ms)
@@ -299,6 +305,7 @@ class Replica:
             if not parts.executor.can_apply(task.payload):
                 break
             self._apply(task.resolve(), draft, now_ms)
+            parts.catch_up.note_decided()
             moved = True
         return moved
 
@@ -360,9 +367,6 @@ class Replica:
         return True
 
     def _note_view(self, now_ms: int) -> None:
-        if not self._was_fed:
-            return
-        self._was_fed = False
         view = self._parts.driver.statistics().view
         if view != self._view:
             self._view = view

@@ -64,10 +64,11 @@ class ReplicaLimits:
     sender_transactions: int = 4_096
     unverified_transactions: int = 20_000
     unverified_bytes: int = 16 << 20
-    flush_ms: int = 40
-    """Batches leave at once when idle, else this far apart."""
-    proposal_gap_ms: int = 50
-    """Between two proposals that are not full; the beacon's is ``beacon_interval_ms``."""
+    flush_ms: int = 50
+    """Between two batches of one member that are not full."""
+    proposal_gap_ms: int = 100
+    """Between two proposals that are not full; the beacon's is ``beacon_interval_ms``. A block costs every member
+    some milliseconds whatever is in it."""
     fetch_delay_ms: int = 50
     """Lanes reorder: a missing body is probably on its way."""
     fetch_retry_ms: int = 250

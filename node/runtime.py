@@ -44,9 +44,9 @@ from primitives.errors import LocalError
 from primitives.signing import check_verification_rule
 
 GC_THRESHOLDS = (20_000, 20, 20)
-SLOW_SYNC_US = 2_000
-"""A disk whose median sync is above this would stall votes on the loop thread. Not the 99th percentile: where many
-nodes start at once that measures their start, and a worker thread waits up to 5 ms for the interpreter's lock."""
+SLOW_SYNC_US = 8_000
+"""A disk whose median sync takes longer than a round of the pump would stall the links on the loop thread. Less
+does not pay: the hop to a worker thread and back waits up to 5 ms for the interpreter's lock, and costs CPU."""
 CHANGES_PERIOD_S = 0.5
 STOP_DEADLINE_S = 10
 """Longer than the API's drain; after it the nursery is cancelled, and what was not certified stays so."""

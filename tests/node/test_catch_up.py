@@ -113,6 +113,18 @@ def test_a_small_gap_is_left_to_consensus_for_a_while() -> None:
     assert (request.first, request.last) == (4, 5)
 
 
+def test_a_member_whose_own_engine_decides_stops_asking_for_ranges() -> None:
+    catch_up = _make()
+    catch_up.on_status(1, 20)
+    assert _asked(catch_up, 0, 0)
+    catch_up.note_progress(10)
+    catch_up.note_decided()
+    catch_up.on_status(1, 22)
+    catch_up.on_lost(1)
+    assert _asked(catch_up, 21, 11) == []
+    assert not catch_up.is_active
+
+
 def test_several_peers_are_asked_for_consecutive_segments() -> None:
     catch_up = _make()
     for peer in (1, 2, 3):

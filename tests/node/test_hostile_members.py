@@ -54,7 +54,7 @@ def _refused(cluster: Cluster, index: int, name: str = "s0v3") -> dict[str, int]
 def _grow(cluster: Cluster, blocks: int, clients: tuple[int, ...] = (0, 1, 2)) -> None:
     for number in range(blocks):
         cluster.submit(clients[number % len(clients)], *_transactions(2, f"grow {cluster.now_ms}"))
-        cluster.run(60)
+        cluster.run(110)
 
 
 def test_garbage_of_every_kind_is_refused_and_mutes_its_sender() -> None:

@@ -116,7 +116,7 @@ def test_a_restarted_member_catches_up_by_ranges() -> None:
     cluster.kill(3)
     for number in range(60):
         cluster.submit(number % 3, *_transactions(3, f"client {number}"))
-        cluster.run(60)
+        cluster.run(110)
     behind = max(cluster.heights())
     assert behind > 40
     cluster.start(3)
@@ -132,11 +132,11 @@ def test_a_member_that_returns_under_load_votes_again() -> None:
     cluster.kill(3)
     for number in range(40):
         cluster.submit(number % 3, *_transactions(3, f"client {number}"))
-        cluster.run(60)
+        cluster.run(110)
     cluster.start(3)
     for number in range(40):
         cluster.submit(number % 3, *_transactions(3, f"more {number}"))
-        cluster.run(60)
+        cluster.run(110)
     cluster.run_until(lambda: len(set(cluster.heights())) == 1, 10_000)
     cluster.kill(0)
     cluster.submit(1, *_transactions(3, "without 0"))
@@ -254,7 +254,7 @@ def test_nothing_stays_pinned_once_it_is_certified_and_synced() -> None:
     cluster.start()
     for number in range(30):
         cluster.submit(number % 4, *_transactions(5, f"client {number}"))
-        cluster.run(60)
+        cluster.run(110)
     cluster.run(3_000)
     for node in cluster.nodes:
         kinds = {key[:1] for key in node.log.load()}
