@@ -8,6 +8,7 @@ and what a quorum means.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
@@ -48,6 +49,25 @@ class Tally(Generic[V]):
         self._values[member] = value
         self._counts[value] = self._counts.get(value, 0) + 1
         return Standing.COUNTED
+
+    def remove(self, member: int) -> None:
+        """Forget the member's vote; that it was accused is remembered."""
+        value = self._values.pop(member, None)
+        if value is None:
+            return
+        del self._votes[member]
+        self._counts[value] -= 1
+        if self._counts[value] == 0:
+            del self._counts[value]
+
+    @property
+    def members(self) -> Iterable[int]:
+        """Who voted, in the order in which the votes came."""
+        return self._votes.keys()
+
+    def has_any_quorum(self, size: int) -> bool:
+        """Whether at least ``size`` members voted for one and the same value."""
+        return any(count >= size for count in self._counts.values())
 
     def contradicts(self, member: int, value: bytes) -> bool:
         """Whether a vote for ``value`` would be the first contradiction that we see of this member."""
