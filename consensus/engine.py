@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeAlias
 from consensus.certificate import Certificate
 from consensus.committee import Committee
 from consensus.registry import ENGINES, load_registered
-from primitives.errors import RemoteError
+from primitives.errors import LocalError, RemoteError
 from primitives.hashing import hash_tagged
 from primitives.signing import SignatureScheme, Signer
 
@@ -347,7 +347,10 @@ class EngineFactory(Protocol):
 
 
 def load_engine_factory(name: str) -> EngineFactory:
-    """The engine registered under ``name``; raises ``LocalError`` that lists the known names."""
+    """The engine registered under ``name``; raises ``LocalError`` that lists the known names, and where the engine
+    calls itself otherwise: what a genesis names and what members report must be one thing."""
     loaded = load_registered(ENGINES, name)
     factory: EngineFactory = loaded() if isinstance(loaded, type) else loaded
+    if factory.name != name:
+        raise LocalError(f"the consensus engine registered as {name!r} calls itself {factory.name!r}")
     return factory

@@ -19,6 +19,7 @@ from crosslink.header import ShardHeader, compute_header_hash
 from node.application_forms import choose_forms
 from node.chain import Chain
 from node.clock import monotonic_ms, wall_ms
+from node.evidence_views import list_kept, list_recorded, view_kept
 from node.events import BlockCertified, SubmissionReply, SubmissionResult, TransactionsSubmitted
 from node.genesis import render_genesis
 from node.home import VALIDATOR, OpenHome
@@ -149,6 +150,9 @@ class ReplicaService:
             beacon_height=replica.certified_height if is_beacon else replica.beacon_height,
             view=replica.view,
             primary=format_member(shard, replica.primary),
+            engine=self._validator.engine.name,
+            leader_schedule=self._validator.engine_parameters.leader_schedule,
+            pacemaker=self._validator.engine_parameters.pacemaker,
             in_sync=self.not_ready_because() is None,
             peers=len(self._transport.connected()),
             mempool_transactions=replica.mempool.transactions,
@@ -167,6 +171,8 @@ class ReplicaService:
             uptime_ms=monotonic_ms() - self._started_ms,
             alarms=tuple(self._alarms),
             transport_frames=transport.frames_out,
+            evidence=replica.evidence,
+            evidence_recorded=replica.evidence_recorded,
         )
 
     def genesis(self) -> Json:
@@ -249,6 +255,25 @@ class ReplicaService:
             raise RemoteError("NOT_SERVED", "this member follows a shard; ask a beacon member")
         found = self.summary(height)
         return None if found is None else {"height": height, **found[1]}
+
+    # --- evidence ------------------------------------------------------------------------------------------
+
+    def evidence(self, page: Page) -> Json:
+        """What is kept here."""
+        return list_kept(self._validator.replica.list_evidence(), self._validator.committee, page)
+
+    def evidence_item(self, number: int) -> Json | None:
+        """One item."""
+        return view_kept(self._validator.replica.list_evidence(), self._validator.committee, number)
+
+    def recorded_evidence(self, height: int, page: Page) -> Json | None:
+        """What the beacon recorded, as far as this member has executed it."""
+        beacon = self._validator.beacon
+        if beacon is None:
+            raise RemoteError("NOT_SERVED", "this member follows a shard; ask a beacon member")
+        if height > self.certified_height():
+            return None
+        return list_recorded(beacon.offences.list_records(), height, page)
 
     def _certified_header(self, height: int) -> ShardHeader | None:
         return self._chain.get_header(height) if 1 <= height <= self.certified_height() else None

@@ -75,13 +75,17 @@ def up(
         int | None, typer.Option(help=f"Of the beacon; default {DEFAULT_VALIDATORS}.", show_default=False)
     ] = None,
     topology: Annotated[Path | None, typer.Option(help="A TOML file that says it all.", show_default=False)] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="Consensus of every committee (rialto engine list); default pbft.", show_default=False),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of every key; default: drawn.", show_default=False)] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Leave it running in the background.")] = False,
     logs: Annotated[bool, typer.Option("--logs", help="Show the members' logs while it runs.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start a network, wait until it is ready, and hold it until Ctrl-C."""
-    wanted = _choose_topology(shards, validators, beacon_validators, topology, seed)
+    wanted = _choose_topology(shards, validators, beacon_validators, topology, engine, seed)
     with _progress(as_json) as progress:
         directory = prepare_network(name, wanted, os.environ, progress)
         if detach:
@@ -93,22 +97,29 @@ def up(
 
 
 def _choose_topology(
-    shards: int | None, validators: int | None, beacon_validators: int | None, file: Path | None, seed: int | None
+    shards: int | None,
+    validators: int | None,
+    beacon_validators: int | None,
+    file: Path | None,
+    engine: str | None,
+    seed: int | None,
 ) -> Topology | None:
     sizes = (shards, validators, beacon_validators)
     if file is not None:
         if any(size is not None for size in sizes):
             raise LocalError("--topology says how large the network is: leave out --shards and --…validators")
         topology = read_topology(file)
-        return topology if seed is None else topology.with_seed(seed)
-    if seed is None and all(size is None for size in sizes):
+        topology = topology if seed is None else topology.with_seed(seed)
+        return topology if engine is None else topology.with_engine(engine)
+    if seed is None and engine is None and all(size is None for size in sizes):
         return None
-    return build_topology(
+    topology = build_topology(
         DEFAULT_SHARDS if shards is None else shards,
         DEFAULT_VALIDATORS if validators is None else validators,
         DEFAULT_VALIDATORS if beacon_validators is None else beacon_validators,
         seed,
     )
+    return topology if engine is None else topology.with_engine(engine)
 
 
 async def _show_running(supervisor: Supervisor, *, progress: Progress, as_json: bool, logs: bool) -> None:

@@ -68,6 +68,7 @@ async def _read_member(
         "rpc": member.rpc if process is None else process.file.rpc,
         "height": None,
         "view": None,
+        "engine": None,
         "peers": 0,
         "paused": process is not None and process.paused,
     }
@@ -79,7 +80,7 @@ async def _read_member(
             status = await client.status()
     except RemoteError:
         return
-    row |= {"height": status["certified_height"], "view": status["view"], "peers": status["peers"]}
+    row |= {"height": status["certified_height"]} | {name: status[name] for name in ("view", "engine", "peers")}
 
 
 async def _read_balances(
@@ -128,13 +129,14 @@ def print_status(status: Mapping[str, Any]) -> None:
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_COLUMNS)
     table = Table(title=f"network {status['name']} (seed {status['seed']})", title_justify="left")
-    for title in ("member", "committee", "pid", "API", "height", "view", "peers", "state"):
+    for title in ("member", "committee", "engine", "pid", "API", "height", "view", "peers", "state"):
         right = title in ("pid", "height", "view", "peers")
         table.add_column(title, justify="right" if right else "left", no_wrap=True)
     for row in status["members"]:
         table.add_row(
             row["name"],
             row["committee"],
+            _text(row["engine"]),
             _text(row["pid"]),
             _text(row["rpc"]),
             _text(row["height"]),

@@ -118,6 +118,11 @@ class Topology:
         """The same, of other keys."""
         return replace(self, seed=seed)
 
+    def with_engine(self, engine: str) -> Topology:
+        """The same, every committee's blocks ordered by this engine."""
+        shards = tuple(replace(shard, engine=engine) for shard in self.shards)
+        return replace(self, shards=shards, beacon=replace(self.beacon, engine=engine))
+
     @property
     def processes(self) -> int:
         """Validators of all committees: one process each."""

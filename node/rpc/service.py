@@ -93,6 +93,9 @@ class NodeStatus:
     beacon_height: int
     view: int
     primary: str
+    engine: str
+    leader_schedule: str
+    pacemaker: str
     in_sync: bool
     peers: int
     mempool_transactions: int
@@ -111,6 +114,8 @@ class NodeStatus:
     uptime_ms: int
     alarms: Sequence[str]
     transport_frames: int = 0
+    evidence: int = 0
+    evidence_recorded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,18 @@ class NodeService(Protocol):
 
     def tips(self, height: int) -> Json | None:
         """The registered tips at a beacon height, with the summaries' hashes; never pruned."""
+        ...
+
+    def evidence(self, page: Page) -> Json:
+        """What this member keeps against members of its committee, oldest first."""
+        ...
+
+    def evidence_item(self, number: int) -> Json | None:
+        """One item with its signed messages."""
+        ...
+
+    def recorded_evidence(self, height: int, page: Page) -> Json | None:
+        """What the beacon recorded up to one of its heights; ``None`` above the certified one."""
         ...
 
     def account(self, address: bytes) -> Json | None: ...

@@ -105,7 +105,23 @@ BAD_TOPOLOGIES = {
     "an unknown key": ("sheds = 2\n", "sheds"),
     "an unknown market": ('[[shards]]\nmarkets = ["NOSUCH"]\n', "NOSUCH"),
     "no validators": ('[[shards]]\nvalidators = 0\nmarkets = ["BTCUSDT"]\n', "validators"),
-    "an unknown engine": ('[[shards]]\nengine = "raft"\nmarkets = ["BTCUSDT"]\n', "raft"),
+    "an unknown engine": (
+        '[[shards]]\nengine = "raft"\nmarkets = ["BTCUSDT"]\n',
+        "shard0: no consensus engine 'raft'",
+    ),
+    "an unknown engine of the beacon": (
+        '[beacon]\nengine = "raft"\n',
+        "beacon: no consensus engine 'raft'; installed",
+    ),
+    "an unknown leader schedule": (
+        '[[shards]]\nengine_parameters = { leader_schedule = "chess" }\n',
+        "shard0: no leader schedule 'chess'; installed: fixed, ",
+    ),
+    "an unknown pacemaker": (
+        '[beacon.engine_parameters]\npacemaker = "hasty"\n',
+        "beacon: no pacemaker 'hasty'; installed: exponential, ",
+    ),
+    "a schedule that is no name": ("[beacon.engine_parameters]\nleader_schedule = 3\n", "must be a string"),
     "an unknown parameter of the engine": ("[[shards]]\nengine_parameters = { timeout = 3 }\n", "timeout"),
     "text where a number belongs": ('seed = "seven"\n', "seed"),
 }
@@ -117,6 +133,8 @@ async def test_a_bad_topology_file_is_refused_by_the_name_of_what_is_wrong(tmp_p
         file.write_text(text)
         line = (await up(tmp_path, "--topology", str(file))).refusal()
         assert word in line, line
+    line = (await up(tmp_path, "--engine", "raft")).refusal()
+    assert "no consensus engine 'raft'; installed:" in line and "pbft" in line
     assert "nowhere.toml" in (await up(tmp_path, "--topology", str(tmp_path / "nowhere.toml"))).refusal()
     assert not (tmp_path / "broken").exists()
 

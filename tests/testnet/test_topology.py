@@ -77,3 +77,24 @@ def test_every_mistake_is_named_with_its_place(text: str, complaint: str) -> Non
 def test_options_out_of_bounds_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(LocalError, match="must lie between"):
         build_topology(**options)
+
+
+def test_one_engine_for_every_committee() -> None:
+    topology = build_topology(shards=2).with_engine("tendermint")
+    assert [part.engine for part in (*topology.shards, topology.beacon)] == ["tendermint"] * 3
+    assert parse_topology(render_topology(topology)) == topology
+
+
+def test_the_genesis_names_schedule_and_pacemaker() -> None:
+    text = """
+        [beacon]
+        engine_parameters = { leader_schedule = "shuffled" }
+        [[shards]]
+        engine_parameters = { pacemaker = "linear", leader_options = { weight = 3 } }
+    """
+    topology = parse_topology(text)
+    assert topology.beacon.engine_parameters["leader_schedule"] == "shuffled"
+    assert topology.beacon.engine_parameters["pacemaker"] == "exponential"
+    assert topology.shards[0].engine_parameters["pacemaker"] == "linear"
+    assert topology.shards[0].engine_parameters["leader_options"] == {"weight": 3}
+    assert parse_topology(render_topology(topology)) == topology

@@ -115,7 +115,8 @@ class FakeService:
         return NodeStatus(
             name="s0v0", role="validator", chain=COMMITTEE.chain.hex(), committee="shard0", shard=0,
             height=len(self.blocks), certified_height=len(self.blocks), certified_ago_ms=3, beacon_height=0, view=0,
-            primary="s0v0", in_sync=True, peers=3, mempool_transactions=len(self.waiting), mempool_bytes=0,
+            primary="s0v0", engine="pbft", leader_schedule="round-robin", pacemaker="exponential", in_sync=True,
+            peers=3, mempool_transactions=len(self.waiting), mempool_bytes=0,
             slots_decided=0, transactions_certified=0, actions_certified=0, view_changes=0, syncs=0, sync_p50_us=0,
             sync_p99_us=0, transport_writes=0, transport_bytes=0, cpu_us=0, uss_bytes=0, uptime_ms=1, alarms=(),
         )  # fmt: skip
