@@ -179,6 +179,10 @@ class NodeConfig:
     def vote_log_path(self) -> Path:
         return self.home / "votes"
 
+    @property
+    def bodies_path(self) -> Path:
+        return self.home / "bodies"
+
 
 _SECTIONS: Final[dict[str, type[Any]]] = {
     "node": NodeSettings,

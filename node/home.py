@@ -8,10 +8,13 @@ the chain. What does not live here: the settings (``node.config``), and building
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from node.body_segments import BodySegments
+from node.body_store import BodyChainStore, BodyVoteLog
 from node.chain import list_recent_ranges
 from node.clock import wall_ms
 from node.config import NodeConfig, read_config, write_config
@@ -36,14 +39,16 @@ class OpenHome:
     genesis: Genesis
     chain: bytes
     seed: bytes
-    store: PlyvelChainStore
-    vote_log: PlyvelVoteLog
+    store: BodyChainStore
+    vote_log: BodyVoteLog
+    bodies: BodySegments
     probe: SyncProbe
 
     def close(self) -> None:
         """Also after a failure."""
         self.store.close()
         self.vote_log.close()
+        self.bodies.close()
 
 
 def initialise_home(config: NodeConfig, genesis: Genesis, seed: bytes, passphrase: bytes | None) -> None:
@@ -97,22 +102,22 @@ def open_home(home: Path, environment: Mapping[str, str], prompt: Callable[[str]
     if config.devnet.control_socket and not genesis.devnet:
         raise LocalError(f"{home}: devnet.control_socket: only on a network whose genesis says devnet")
     chain = compute_chain_id(genesis)
-    vote_log = PlyvelVoteLog(config.vote_log_path, _identity(config, chain, seed, DatabaseKind.VOTES))
-    try:
+    with ExitStack() as stack:
+        vote_log = PlyvelVoteLog(config.vote_log_path, _identity(config, chain, seed, DatabaseKind.VOTES))
+        stack.callback(vote_log.close)
         probe = vote_log.probe_sync()
         identity = _identity(config, chain, seed, DatabaseKind.CHAIN)
         store = PlyvelChainStore(config.chain_path, identity, list_recent_ranges)
-    except BaseException:
-        vote_log.close()
-        raise
-    opened = OpenHome(config, genesis, chain, seed, store, vote_log, probe)
-    try:
+        stack.callback(store.close)
         store.check_vote_log(vote_log)
-    except BaseException:
-        opened.close()
-        raise
-    store.attach_vote_log(vote_log)
-    return opened
+        store.attach_vote_log(vote_log)
+        bodies = BodySegments(config.bodies_path)
+        stack.callback(bodies.close)
+        votes = BodyVoteLog(vote_log, bodies)
+        chain_store = BodyChainStore(store, votes, bodies)
+        bodies.sweep()
+        stack.pop_all()
+    return OpenHome(config, genesis, chain, seed, chain_store, votes, bodies, probe)
 
 
 def _identity(config: NodeConfig, chain: bytes, seed: bytes, kind: DatabaseKind) -> DatabaseIdentity:
