@@ -2,8 +2,8 @@
 
 Links lose messages, members restart, and a commit that one member alone saw must reach the others. So without
 progress, and after every reconnect, members tell each other where they stand, and each answers with what the other
-lacks: the last commit, the highest certificate, the timeouts of the view before, the view's proposal (without its
-payload unless it is ours), its own vote and timeout. Nothing is signed anew. An answer goes to that peer only, at
+lacks: the last commit, the highest certificate, the timeouts of the view before, the view's proposal if it is ours or
+we voted for it (then without its payload), its own vote and timeout. Nothing is signed anew. An answer goes to that peer only, at
 most once per ``MIN_ANSWER_GAP_MS``.
 
 A member that sees a commit whose entries it does not know all (it was away for some views) asks for them by
@@ -114,6 +114,8 @@ class Exchange:
         if proposal is None or (status.view == state.view and status.stage == Stage.PROPOSED):
             return
         is_ours = proposal.sender == state.index
+        if not is_ours and state.ballot.voted < state.view:
+            return  # What we would not vote for we do not pass on.
         repeats = proposal.block.slot == proposal.justify.block.slot
         payload = state.held.get((proposal.block.slot, proposal.block.digest)) if is_ours and not repeats else None
         state.outbox.transmit(status.sender, Propose(proposal, payload))

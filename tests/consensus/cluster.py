@@ -20,6 +20,7 @@ from consensus.certificate import Attestation, Certificate, attest, verify_certi
 from consensus.committee import Committee
 from consensus.engine import (
     NULL_DIGEST,
+    NULL_PAYLOAD,
     BuildPayload,
     CancelWish,
     Certified,
@@ -222,6 +223,9 @@ class Host:
             ticket, self.wish = self.wish.ticket, None
             self.pinned[compute_payload_digest(payload)] = payload
             self.later(0, lambda: self.feed(PayloadBuilt(ticket, payload)))
+        elif self.wish.allow_null:
+            ticket, self.wish = self.wish.ticket, None
+            self.later(0, lambda: self.feed(PayloadBuilt(ticket, NULL_PAYLOAD)))
 
     def obtain(self, wish: ObtainPayload) -> None:
         if wish.payload is not None:
