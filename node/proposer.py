@@ -5,7 +5,9 @@ allows it:
 
 - with a slot in flight below (decided but not executed counts), only by a *full* payload;
 - else ``gap_ms`` after the last proposal, ours or another's, or at once when the chain was idle for so long, or
-  when the payload is full.
+  when the payload is full;
+- where null is allowed, at once: the engine proposes something in any case, to commit what is below. What waits
+  goes in once ``gap_ms`` have passed, with slots in flight as well, for it costs nobody another view.
 
 What our mempool holds at that moment rides inside the proposal where it fits 32 KiB, and so needs no message of its
 own. What does not live here: pinning and answering (``node.replica``), validity (``node.payload``).
@@ -89,9 +91,7 @@ class Proposer:
             return None
         if self._wish.slot - 1 > executed_height:
             return RETRY_FULL_MS if self._pool.may_fill(self._parameters.max_payload_bytes) else None
-        if self._last_proposal_ms is None:
-            return 0
-        return max(0, self._last_proposal_ms + self._gap_ms - now_ms)
+        return self._compute_gap(now_ms)
 
     def build(
         self,
@@ -110,25 +110,36 @@ class Proposer:
             return None
         max_bytes = self._parameters.max_payload_bytes
         in_flight = wish.slot - 1 > executed_height
-        is_due = not in_flight and self.compute_delay(executed_height, now_ms) == 0
+        is_due = (wish.allow_null or not in_flight) and self._compute_gap(now_ms) == 0
         if not is_due:
-            if not self._pool.may_fill(max_bytes) or self._looked_ms == now_ms // RETRY_FULL_MS:
-                return None
+            may_fill = self._pool.may_fill(max_bytes) and self._looked_ms != now_ms // RETRY_FULL_MS
+            if not may_fill:
+                return self._answer_null(wish)
             self._looked_ms = now_ms // RETRY_FULL_MS
         excluded = find_excluded(wish.ancestors)
         fresh = self._maker.make(executed_height, now_ms) if is_due else None
         first = wish.slot % self._committee.size
         selection = self._pool.select(first, excluded.keys(), max_bytes, wish.slot)
-        if not is_due and not selection.is_full:
-            return None
-        if not selection.batches and not application_wants:
-            if not wish.allow_null:
-                return None
-            return self._answer(wish, NULL_PAYLOAD, (), None, now_ms)
+        # The block that the application wants may be in flight already.
+        is_wanted = bool(selection.batches) or (application_wants and not in_flight)
+        if not is_wanted or not (is_due or selection.is_full):
+            return self._answer_null(wish)
         inline = [fresh] if fresh in selection.batches and len(fresh.frame) <= MAX_INLINE_BYTES else []
         beacon_height = self._beacon.height if self._beacon.follows else 0
         data = build_payload(self._wall(), beacon_height, selection.batches, inline)
         return self._answer(wish, data, selection.batches, None if inline else fresh, now_ms)
+
+    def _compute_gap(self, now_ms: int) -> int:
+        if self._last_proposal_ms is None:
+            return 0
+        return max(0, self._last_proposal_ms + self._gap_ms - now_ms)
+
+    def _answer_null(self, wish: BuildPayload) -> BuiltPayload | None:
+        """No pacing counts from it: it orders nothing."""
+        if not wish.allow_null:
+            return None
+        self._wish = None
+        return BuiltPayload(wish, NULL_PAYLOAD, (), None)
 
     def _answer(
         self,
