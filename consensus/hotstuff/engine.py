@@ -74,6 +74,7 @@ from consensus.hotstuff.deadlines import (
 from consensus.hotstuff.evidence import verify_evidence
 from consensus.hotstuff.exchange import Exchange
 from consensus.hotstuff.messages import (
+    UNBINDING_TAGS,
     CommitProof,
     EntryRequest,
     EntryResponse,
@@ -277,6 +278,7 @@ class HotStuffFactory:
     """The entry point ``hotstuff`` of the group ``rialto.engines``; satisfies ``EngineFactory``."""
 
     name = "hotstuff"
+    unbinding_tags = UNBINDING_TAGS
 
     def create(
         self,

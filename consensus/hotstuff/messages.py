@@ -54,6 +54,8 @@ _TAGS: Final = {
     Phase.ENTRY_REQUEST: b"rialto/hotstuff/entry-request/1",
     Phase.ENTRY_RESPONSE: b"rialto/hotstuff/entry-response/1",
 }
+UNBINDING_TAGS: Final = (_TAGS[Phase.STATUS], _TAGS[Phase.ENTRY_REQUEST], _TAGS[Phase.ENTRY_RESPONSE])
+"""What a member says again differently at the same place: where it stands, what it lacks, what it knows."""
 
 
 class Block(Wire, frozen=True):

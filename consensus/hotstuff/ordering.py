@@ -296,13 +296,16 @@ class Ordering:
     def _obtain(self, proposal: Proposal, payload: bytes | None) -> None:
         """A repeated payload, and one that is passed on without its bytes, is fetched. A quorum vouches for what is
         repeated: it is not asked for the clock."""
-        block = proposal.block
-        if self.state.is_held(block.slot, block.digest):
+        state, block = self.state, proposal.block
+        # Others may be a window ahead of what is certified here. What is further comes by catching up; pinning it
+        # view by view would be without bound.
+        is_far = block.slot > state.tree.height + 2 * state.parameters.window_slots
+        if is_far or state.is_held(block.slot, block.digest):
             return
         proven = block.slot == proposal.justify.block.slot
         sources = self._others((*(proposal.justify.signers if proven else ()), proposal.sender))
         wish = ObtainPayload(block.slot, block.digest, None if proven else payload, sources, proven)
-        self.state.outbox.wishes.append(wish)
+        state.outbox.wishes.append(wish)
 
     def resume(self) -> None:
         """After a restart: ask again for the payload of the view's proposal."""

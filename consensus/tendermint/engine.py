@@ -69,6 +69,7 @@ from consensus.pacemaker import TimerSet
 from consensus.tendermint import evidence as offences
 from consensus.tendermint.deadlines import RESEND_TIMER, TIMEOUTS, Deadlines
 from consensus.tendermint.messages import (
+    STATUS_TAG,
     DecisionCertificate,
     Message,
     Precommit,
@@ -295,6 +296,8 @@ class TendermintFactory:
     """The entry point ``tendermint`` of the group ``rialto.engines``; satisfies ``EngineFactory``."""
 
     name = "tendermint"
+    unbinding_tags = (STATUS_TAG,)
+    """What a member says again differently at the same place: where it stands."""
 
     def create(
         self,

@@ -35,11 +35,12 @@ class Phase(IntEnum):
     STATUS = 4
 
 
+STATUS_TAG: Final = b"rialto/tendermint/status/1"
 _TAGS: Final = {
     Phase.PROPOSAL: b"rialto/tendermint/proposal/1",
     Phase.PREVOTE: b"rialto/tendermint/prevote/1",
     Phase.PRECOMMIT: b"rialto/tendermint/precommit/1",
-    Phase.STATUS: b"rialto/tendermint/status/1",
+    Phase.STATUS: STATUS_TAG,
 }
 
 

@@ -38,8 +38,8 @@ from testnet.conformance.world import Committee, RuleBroken, Weather, require
 MUTATIONS: Final = 12
 """Of each message of a run."""
 FLOOD_PAYLOAD_BYTES: Final = 24 << 10
-FLOOD_BLOCKS: Final = 120
-BOOKKEEPING_BYTES: Final = 512 << 10
+FLOOD_BLOCKS: Final = 160
+BOOKKEEPING_BYTES: Final = 256 << 10
 """What an engine may hold beside payloads, of one liar in a small window."""
 
 
@@ -129,7 +129,7 @@ def check_floods_are_bounded(candidate: Candidate) -> None:
     }
     loudest = max(source.members, key=lambda member: sum(map(len, said[member.name])))
     target = (loudest.index + 1) % source.size
-    largest = (parameters.window_slots + 2) * 2 * parameters.max_payload_bytes + BOOKKEEPING_BYTES
+    largest = (parameters.window_slots + 2) * parameters.max_payload_bytes + BOOKKEEPING_BYTES
     flood = said[loudest.name]
     require(sum(map(len, flood)) > 2 * largest, "the flood is too small to show anything")
     for order in (flood, flood[::-1]):

@@ -254,14 +254,14 @@ class Member:
         """Answered later, by events."""
         match wish:
             case BuildPayload():
-                self.committee.judge_slot(self, wish.slot, "wishes to build a payload")
+                self.committee.judge_slot(self, wish.slot, "wishes to build a payload", windows=1)
                 self.wish = wish
                 self.build()
             case CancelWish(ticket=ticket):
                 if self.wish is not None and self.wish.ticket == ticket:
                     self.wish = None
             case ObtainPayload():
-                self.committee.judge_slot(self, wish.slot, "wishes to obtain a payload")
+                self.committee.judge_slot(self, wish.slot, "wishes to obtain a payload", windows=2)
                 self.obtain(wish)
             case _:
                 assert_never(wish)
@@ -311,7 +311,7 @@ class Member:
 
     def on_decided(self, decided: Decided) -> None:
         """Apply it when its turn has come and its payload is here."""
-        self.committee.judge_slot(self, decided.slot, "decides")
+        self.committee.judge_slot(self, decided.slot, "decides", windows=2)
         self.committee.judge_decision(self, decided.slot, decided.digest)
         self.decided.setdefault(decided.slot, decided.digest)
         self._obtain_decided(decided)

@@ -251,12 +251,12 @@ class Committee:
                 )
                 require(is_logged, f"{where} sends what is not in its log: {describe_position(promise.position)}")
 
-    def judge_slot(self, member: Member, slot: int, what: str) -> None:
-        """Nothing happens above the window."""
+    def judge_slot(self, member: Member, slot: int, what: str, windows: int) -> None:
+        """What is built stays within our own window; what others vote for may be a window ahead of it."""
         # The chain's store may have lost blocks that the engine's own log still proves.
-        last = member.highest_certified + self.parameters.window_slots
+        last = member.highest_certified + windows * self.parameters.window_slots
         if member.is_honest:
-            require(slot <= last, f"{member.name} {what} for slot {slot}, above {last} = certified + L")
+            require(slot <= last, f"{member.name} {what} for slot {slot}, above {last} = certified + {windows} L")
 
     def judge_decision(self, member: Member, slot: int, digest: bytes) -> None:
         """One digest a slot."""
