@@ -19,8 +19,8 @@ from crosslink.header import ShardHeader, compute_header_hash
 from node.application_forms import choose_forms
 from node.chain import Chain
 from node.clock import monotonic_ms, wall_ms
-from node.evidence_views import list_kept, list_recorded, view_kept
 from node.events import BlockCertified, SubmissionReply, SubmissionResult, TransactionsSubmitted
+from node.evidence_views import list_kept, list_recorded, view_kept
 from node.genesis import render_genesis
 from node.home import VALIDATOR, OpenHome
 from node.mempool import TransactionStatus

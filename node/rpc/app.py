@@ -26,6 +26,7 @@ from node.rpc.beacon import beacon_router
 from node.rpc.blocks import block_router
 from node.rpc.context import RpcContext
 from node.rpc.errors import ERROR_CODES, status_of
+from node.rpc.evidence import evidence_router
 from node.rpc.human_units import HumanUnits
 from node.rpc.limits import (
     BODY_DEADLINE_S,
@@ -136,6 +137,7 @@ def build_router(context: RpcContext) -> Litestar:
             transaction_router,
             block_router,
             beacon_router,
+            evidence_router,
             account_router,
             market_router,
             transfer_router,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from consensus.evidence import Jurisdiction
 from crosslink.beacon import BeaconApplication
 from crosslink.block import BlockInput, BlockResult
 from crosslink.follower import BeaconFollower
@@ -58,8 +59,12 @@ class Pair:
 
     def _make_beacon(self, index: int) -> tuple[Any, Role]:
         committees = {0: self.shard.committee}
-        application = BeaconApplication(bytes(32), committees, PARAMETERS, self.beacon.scheme)
+        judges = {cluster.committee.shard: self._make_judge(cluster) for cluster in (self.shard, self.beacon)}
+        application = BeaconApplication(bytes(32), committees, PARAMETERS, self.beacon.scheme, judges)
         return application, ServesShards((self.shard.committee,), application)
+
+    def _make_judge(self, cluster: Cluster) -> Jurisdiction:
+        return Jurisdiction(cluster.committee, cluster.factory, cluster.engine_parameters)
 
     def _make_shard(self, index: int) -> tuple[Any, Role]:
         follower = BeaconFollower(0, self.beacon.committee, PARAMETERS, self.shard.scheme)

@@ -148,6 +148,15 @@ class FakeService:
     def tips(self, height: int) -> Json | None:
         raise RemoteError("NOT_SERVED", "this member follows a shard; ask a beacon member")
 
+    def evidence(self, page: Page) -> Json:
+        return {"evidence": [], "next": None}
+
+    def evidence_item(self, number: int) -> Json | None:
+        return None
+
+    def recorded_evidence(self, height: int, page: Page) -> Json | None:
+        raise RemoteError("NOT_SERVED", "this member follows a shard; ask a beacon member")
+
     def account(self, address: bytes) -> Json | None:
         if address != ADDRESS:
             return None
