@@ -28,6 +28,10 @@ RESEND_TIMER: Final = "resend"
 _STATUS_SHARE: Final = 2
 """A status goes out after at most half the view timeout, so a lost message is repaired before anyone gives up."""
 
+SILENT_SHARE: Final = 8
+"""Of T for a leader that let its last view pass unheard; time enough to be heard on a quick network, where one that
+returned has said so already."""
+
 
 @dataclass(slots=True)
 class Deadlines:
@@ -54,7 +58,10 @@ class Deadlines:
         state = self.state
         if state.has_given_up or self.waiting_since_ms is None:
             return None
-        return _latest(self.waiting_since_ms, state.view_entered_ms) + state.pacemaker.timeout_ms
+        timeout_ms = state.pacemaker.timeout_ms
+        if state.terms.compute_leader(state.view) in state.silent:
+            timeout_ms = max(1, timeout_ms // SILENT_SHARE)
+        return _latest(self.waiting_since_ms, state.view_entered_ms) + timeout_ms
 
     def compute_complaint(self) -> int | None:
         """When we may complain: progress with other people's work does not help what is overdue. Where every

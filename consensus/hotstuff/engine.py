@@ -125,6 +125,8 @@ class HotStuffEngine:
         state.now_ms = now_ms
         match event:
             case MessageReceived(signer=signer, message=message):
+                if not isinstance(message, QuorumCertificate | TimeoutCertificate | CommitProof):
+                    self._views.note_heard(signer)
                 self._on_message(signer, message)
             case PayloadHeld():
                 self._ordering.on_payload_held(event)
@@ -137,6 +139,7 @@ class HotStuffEngine:
             case TimerFired(timer=timer):
                 self._on_timer(timer)
             case PeerConnected(member=member):
+                self._views.note_heard(member)
                 self._exchange.send_status(member)
                 self._exchange.send_own(member)
             case Started():

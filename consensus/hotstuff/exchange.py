@@ -2,9 +2,9 @@
 
 Links lose messages, members restart, and a commit that one member alone saw must reach the others. So without
 progress, and after every reconnect, members tell each other where they stand, and each answers with what the other
-lacks: the last commit, the highest certificate, the timeouts of the view before, the view's proposal if it is ours or
-we voted for it (then without its payload), its own vote and timeout. Nothing is signed anew. An answer goes to that peer only, at
-most once per ``MIN_ANSWER_GAP_MS``.
+lacks: the last commit, the highest certificate, the timeouts of the view before, the view's proposal if it is ours
+or we voted for it (then without its payload), its own vote and timeout. Nothing is signed anew. An answer goes to
+that peer only, at most once per ``MIN_ANSWER_GAP_MS``.
 
 A member that sees a commit whose entries it does not know all (it was away for some views) asks for them by
 identity, one member after the other, first those that signed. What it cannot learn so is below what others have

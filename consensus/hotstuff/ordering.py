@@ -270,7 +270,8 @@ class Ordering:
         state.ballot.voted = block.view
         state.outbox.log(PROPOSAL, proposal)
         state.outbox.log(VOTE, vote)
-        self.send_vote(state.terms.compute_leader(block.view + 1))
+        leader = state.terms.compute_leader(block.view + 1)
+        self.send_vote(None if leader in state.silent else leader)
 
     def is_votable(self, block: Block) -> bool:
         """Depends on messages, ``PayloadHeld.valid`` and the certified height alone. What repeats a settled slot

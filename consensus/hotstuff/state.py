@@ -110,7 +110,7 @@ class HotStuffState:
     such certificate) enough members that are here already. ``highest`` is the lock. ``proposal`` is the first of
     this view. ``decided`` is the last decided slot, ``tree.height`` the certified height. ``held`` are payloads by
     slot and digest that are durable here with all bodies, and valid in that slot; ``keys`` are those of entries in
-    the vote log, by slot."""
+    the vote log, by slot. ``silent`` members let a view pass without a proposal and were not heard since."""
 
     committee: Committee
     signer: Signer
@@ -134,6 +134,7 @@ class HotStuffState:
     commit: CommitProof | None = None
     held: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
     keys: dict[int, list[bytes]] = field(default_factory=dict)
+    silent: set[int] = field(default_factory=set)
     work: WorkLevel = WorkLevel.IDLE
     now_ms: int = 0
     progress_ms: int | None = None
