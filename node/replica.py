@@ -21,6 +21,7 @@ from __future__ import annotations
 from typing import Final, assert_never
 
 from consensus.engine import (
+    NULL_PAYLOAD,
     BuildPayload,
     CancelWish,
     Certified,
@@ -63,7 +64,8 @@ from node.mempool import TransactionStatus
 from node.payload import is_full
 from node.range_executor import RangeExecutor
 from node.replica_setup import ReplicaSetup
-from node.replica_statistics import ReplicaStatistics
+from node.replica_statistics import ReplicaStatistics, collect_statistics
+from node.snapshot import SNAPSHOT_TIMER
 from node.verification import BatchChecked
 from node.wire import FrameKind
 
@@ -201,6 +203,8 @@ class Replica:
             parts.link.on_tick(draft, now_ms)
         elif timer.startswith(RELEASE_TIMER):
             parts.pool.forget_executed(parts.executor.on_release_timer(timer, draft))
+        elif timer == SNAPSHOT_TIMER:
+            parts.snapshots.on_timer(parts.executor.height, draft, now_ms)
         else:
             # The others only wake the cascade, which looks at everything that time can move.
             self._due.pop(timer, None)
@@ -213,6 +217,7 @@ class Replica:
         parts.link.on_tick(draft, now_ms)
         self._check_censorship(draft, now_ms)
         self._update_readiness()
+        parts.snapshots.on_tick(parts.executor.height, draft, now_ms)
 
     def _check_censorship(self, draft: EffectsDraft, now_ms: int) -> None:
         verdict = self._parts.censorship.check(now_ms)
@@ -267,8 +272,11 @@ class Replica:
     # --- the cascade -----------------------------------------------------------------------------------
 
     def _settle(self, draft: EffectsDraft, now_ms: int) -> None:
-        """Let everything follow from what just happened."""
+        """Let everything follow from what just happened; nothing does once the replica is to be opened anew."""
         self._is_stirred = False
+        if draft.reopens:
+            self._is_halted = True
+            return
         for _ in range(MAX_CASCADE):
             moved = self._answer_payloads(draft, now_ms)
             moved |= self._execute_decided(draft, now_ms)
@@ -352,9 +360,10 @@ class Replica:
             return False
         if built.unsent is not None:
             parts.peers.broadcast(draft, Lane.BULK, FrameKind.BATCH, built.unsent.frame)
-        slot, digest = built.wish.slot, compute_payload_digest(built.data)
-        parts.obtaining.adopt(slot, digest, built.data, built.batches, now_ms)
-        draft.persist.extend(parts.pins.pin(slot, digest, built.data, built.batches))
+        if built.data != NULL_PAYLOAD:
+            slot, digest = built.wish.slot, compute_payload_digest(built.data)
+            parts.obtaining.adopt(slot, digest, built.data, built.batches, now_ms)
+            draft.persist.extend(parts.pins.pin(slot, digest, built.data, built.batches))
         self._feed(PayloadBuilt(built.wish.ticket, built.data), draft, now_ms)
         return True
 
@@ -411,7 +420,7 @@ class Replica:
             awaited, proposer = parts.obtaining.awaited_beacon()
             if awaited > parts.link.height:
                 parts.link.on_awaited(awaited, proposer, draft, now_ms)
-        if parts.catch_up.may_be_behind(parts.executor.height):
+        if parts.catch_up.may_be_behind(parts.executor.height) and not parts.snapshots.holds_ranges:
             for index, request in parts.catch_up.plan(parts.executor.height, parts.peers.is_connected, now_ms):
                 self._inbound.send_range_request(index, request, draft)
 
@@ -454,32 +463,8 @@ class Replica:
 
     def statistics(self) -> ReplicaStatistics:
         """A snapshot."""
-        parts = self._parts
-        engine = parts.driver.statistics()
-        return ReplicaStatistics(
-            height=parts.executor.height,
-            certified_height=parts.certifier.height,
-            certified_wall_ms=self._certified_wall_ms,
-            beacon_height=parts.link.height,
-            view=engine.view,
-            primary=engine.primary,
-            view_changes=engine.view_changes,
-            slots_in_flight=engine.slots_in_flight,
-            work_level=self._level,
-            mempool=parts.mempool.statistics(),
-            batches=parts.pool.statistics(),
-            pinned_bodies=parts.pins.body_count,
-            catch_up=parts.catch_up.statistics(),
-            unverified_transactions=parts.verification.queued,
-            verified_transactions=parts.verification.verified_total,
-            executed_blocks=parts.executor.executed_blocks,
-            executed_transactions=parts.executor.executed_transactions,
-            unneeded_messages=parts.driver.unneeded,
-            muted_frames=self._inbound.muted_frames,
-            evidence=parts.evidence.count,
-            evidence_recorded=parts.evidence.recorded_count,
-            is_halted=self._is_halted,
-            refused=parts.peers.refused(),
+        return collect_statistics(
+            self._parts, self._certified_wall_ms, self._level, self._inbound.muted_frames, is_halted=self._is_halted
         )
 
 
