@@ -157,6 +157,13 @@ class AttestationPool:
         """The highest height that a certificate proves."""
         return max(self._certificates, default=self._certified)
 
+    def list_strays(self, certificate: Certificate) -> tuple[Attestation, ...]:
+        """Verified attestations of another header than the certified one, at a height that is not settled yet."""
+        signed = self._by_height.get(certificate.height, {})
+        return tuple(
+            signed[index] for index in sorted(signed) if signed[index].header_hash != certificate.header_hash
+        )
+
     def settle(self, height: int) -> None:
         """Everything at or below ``height`` is certified and its certificates are stored."""
         self._certified = height

@@ -29,6 +29,9 @@ from node.wire import FrameKind, Status
 from primitives.codec import encode
 from primitives.signing import Signer
 
+STRAY_GAP_MS: Final = 1_000
+"""Least time between two attestations of one member that are shown to the others because they contradict what is
+certified: whoever got the other one from it then has evidence."""
 CERTIFICATE_GAP_MS: Final = 250
 """Least time between two certificates that we send to a member that is behind."""
 
@@ -68,6 +71,7 @@ class Certifier:
         self._resent_ms = 0
         self._told_height = -1
         self._certificate_sent_ms: dict[int, int] = {}
+        self._shown_ms: dict[int, int] = {}
 
     @property
     def height(self) -> int:
@@ -145,6 +149,7 @@ class Certifier:
         for done, proof in blocks:
             draft.certified.append(BlockCertified(done.header, done.hash, proof, done.receipts, done.events))
         for own in reversed(certificates):
+            self._show_strays(own, draft, now_ms)
             draft.writes.append(StoreWrite(tuple(build_certificate_records(own))))
         draft.persist.append(build_certificate_record(certificate))
         self._pins.note_certificate(certificate.height)
@@ -152,6 +157,15 @@ class Certifier:
         self._certificate = certificate
         self._progress_ms = now_ms
         return Advance(tuple(done for done, _ in blocks), certificate)
+
+    def _show_strays(self, certificate: Certificate, draft: EffectsDraft, now_ms: int) -> None:
+        """A member that attests one header to some and another to others contradicts itself before nobody, unless
+        those who got the wrong one show it round."""
+        for stray in self._pool.list_strays(certificate):
+            shown_ms = self._shown_ms.get(stray.signer)
+            if shown_ms is None or now_ms - shown_ms >= STRAY_GAP_MS:
+                self._shown_ms[stray.signer] = now_ms
+                self._peers.broadcast(draft, Lane.VOTES, FrameKind.ATTESTATION, encode(stray))
 
     # --- telling ---------------------------------------------------------------------------------------
 
