@@ -31,7 +31,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One series: x in seconds, y in the chart's unit."""
+    """One series: x in seconds (or the chart's x unit), y in the chart's unit."""
 
     label: str
     points: Sequence[Point]
@@ -60,8 +60,11 @@ class _Scale:
         return self.start + self.length * (value - self.low) / (self.high - self.low)
 
 
-def draw_chart(title: str, unit: str, lines: Sequence[Line], spans: Sequence[Span] = ()) -> str:
-    """A figure of all lines over time, from zero; a sentence where there is nothing to plot."""
+def draw_chart(
+    title: str, unit: str, lines: Sequence[Line], spans: Sequence[Span] = (), *, x_unit: str = "s"
+) -> str:
+    """A figure of all lines over time (or what ``x_unit`` counts), from zero; a sentence where there is nothing to
+    plot."""
     drawn = [Line(line.label, thin_points(line.points)) for line in lines]
     if not any(line.points for line in drawn):
         return f"<figure><figcaption>{escape(title)}</figcaption><p>nothing was recorded</p></figure>"
@@ -71,7 +74,7 @@ def draw_chart(title: str, unit: str, lines: Sequence[Line], spans: Sequence[Spa
     y_scale = _Scale(0.0, top, HEIGHT - BOTTOM, -(HEIGHT - TOP - BOTTOM))
     parts = [
         *(_draw_span(span, x_scale) for span in spans),
-        *_draw_axes(x_scale, y_scale),
+        *_draw_axes(x_scale, y_scale, x_unit),
         *(_draw_line(number, line, x_scale, y_scale) for number, line in enumerate(drawn)),
         *(_draw_label(number, line.label) for number, line in enumerate(drawn)),
     ]
@@ -92,7 +95,7 @@ def thin_points(points: Sequence[Point]) -> list[Point]:
     return thinned
 
 
-def _draw_axes(x_scale: _Scale, y_scale: _Scale) -> list[str]:
+def _draw_axes(x_scale: _Scale, y_scale: _Scale, x_unit: str) -> list[str]:
     parts = []
     for step in range(TICKS + 1):
         x = x_scale.low + (x_scale.high - x_scale.low) * step / TICKS
@@ -101,7 +104,7 @@ def _draw_axes(x_scale: _Scale, y_scale: _Scale) -> list[str]:
         parts.append(
             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y_pixel:.1f}" y2="{y_pixel:.1f}" class="grid"/>'
             f'<text x="{LEFT - 6}" y="{y_pixel + 4:.1f}" text-anchor="end">{_format_number(y)}</text>'
-            f'<text x="{x_pixel:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{x:.0f} s</text>'
+            f'<text x="{x_pixel:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{x:.0f} {x_unit}</text>'
         )
     return parts
 

@@ -71,6 +71,7 @@ DEFAULT_BALANCE: Final = 10_000_000
 NOOP_PAYLOAD_BYTES: Final = 2 << 20
 NOOP_BATCH_BYTES: Final = 512 << 10
 """What a batch, a slot and a group commit cost is shared by some thousand commands."""
+NOOP_COMMAND_BYTES: Final = 256
 NOOP_FLUSH_MS: Final = 10
 NOOP_GAP_MS: Final = 5
 """Execution costs nothing, so small blocks may follow each other as fast as the engine goes."""
@@ -152,14 +153,20 @@ def build_topology(
     return topology
 
 
-def build_noop_topology(validators: int, engine: str = DEFAULT_ENGINE, seed: int | None = None) -> Topology:
+def build_noop_topology(
+    validators: int,
+    engine: str = DEFAULT_ENGINE,
+    seed: int | None = None,
+    command_bytes: int = NOOP_COMMAND_BYTES,
+) -> Topology:
     """One no-op shard and no beacon: an engine alone, with large batches and blocks that wait for nothing.
 
     Raises ``LocalError`` where the number is out of bounds.
     """
     _require_bound("--validators", validators, MAX_VALIDATORS)
+    application = {"kind": NOOP, "command_bytes": command_bytes}
     shard = ShardTopology(
-        markets=(), accounts=0, balance=0, validators=validators, engine=engine, application={"kind": NOOP}
+        markets=(), accounts=0, balance=0, validators=validators, engine=engine, application=application
     )
     return Topology(
         shards=(shard,),

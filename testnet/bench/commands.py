@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import trio
@@ -11,6 +12,7 @@ import typer
 
 from node.cli.options import JsonOption
 from testnet.progress import Progress, close_progress, open_progress
+from testnet.workloads.options import DEFAULT_PAYLOAD_BYTES
 
 if TYPE_CHECKING:
     from testnet.bench.results import BenchResult
@@ -22,6 +24,7 @@ DEFAULT_SECONDS: Final = 10.0
 CROSSING_SECONDS: Final = 30.0
 SCALING_SECONDS: Final = 20.0
 SOAK_SECONDS: Final = 600.0
+ENGINE_SECONDS: Final = 5.0
 
 Seconds = Annotated[float, typer.Option("--seconds", min=2, help="Of each run, after the warm-up.")]
 
@@ -74,6 +77,34 @@ def soak(
     from testnet.bench.trading import bench_soak
 
     _run(partial(bench_soak, duration), as_json)
+
+
+@bench_app.command()
+def engines(
+    engines: Annotated[
+        str, typer.Option(help="Names separated by commas; default: all installed.", show_default=False)
+    ] = "",
+    validators: Annotated[str, typer.Option(help="Sizes of the committee, separated by commas.")] = "4,7",
+    payload_bytes: Annotated[int, typer.Option(min=1, help="Of each command.")] = DEFAULT_PAYLOAD_BYTES,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Of each load.")] = ENGINE_SECONDS,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots here.", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Consensus engines alone, ordering opaque commands: throughput, latency, messages, CPU, a dead leader."""
+    from consensus.registry import ENGINES, list_registered
+    from testnet.bench.engine_results import print_engines, write_page
+    from testnet.bench.engines import EngineBench, bench_engines, parse_names, parse_sizes
+
+    names = parse_names(engines) if engines else list_registered(ENGINES)
+    bench = EngineBench(names, parse_sizes(validators), payload_bytes, seconds)
+    progress = open_progress(silent=as_json)
+    try:
+        results = trio.run(bench_engines, bench, progress)
+    finally:
+        close_progress(progress)
+    print_engines(results, as_json=as_json)
+    if html is not None:
+        write_page(results, html)
 
 
 def _run(bench: Callable[[Progress], Awaitable[BenchResult]], as_json: bool) -> None:
