@@ -389,6 +389,10 @@ class BeaconApplication:
         conserved = all(is_conserved(totals) for totals in self._totals)
         return BeaconSummary(tuple(tips), self._totals, self._open_transfers, conserved)
 
+    def lowest_followed(self) -> int:
+        """Up to this height no follower needs our blocks any more."""
+        return self._registry.lowest_followed()
+
     def recent_deliveries(self, height: int) -> BlockDeliveries | None:
         """What ``encode_bundle`` needs, for one of the newest blocks; older ones: ``collect_deliveries``."""
         return self._recent.get(height)

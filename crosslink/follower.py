@@ -31,7 +31,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from consensus.certificate import verify_certificate
 from consensus.committee import Committee
 from crosslink.bundle import MAX_BUNDLE_BYTES, BeaconBlock, decode_bundle
 from crosslink.followed_registry import (
@@ -42,7 +41,8 @@ from crosslink.followed_registry import (
     restore_histories,
     summarise_histories,
 )
-from crosslink.header import BeaconRef, InboxCursor, ShardHeader, compute_header_hash
+from crosslink.follower_base import verify_base, verify_certified
+from crosslink.header import BeaconRef, InboxCursor, compute_header_hash
 from crosslink.header_rules import order_cursor, validate_header
 from crosslink.messages import Message, decode_message
 from crosslink.records import Freeze, Offence, Registration, decode_record
@@ -177,7 +177,7 @@ class BeaconFollower:
         block_hash = compute_header_hash(header)
         if header.height <= self._head:
             return self._compare_known(block, block_hash, data)
-        self._verify(block, block_hash)
+        self._verify(block)
         if self._head and header.parent != self._head_hash:
             return self._stop("a certified block does not extend the followed chain", self._head, data)
         items = self._open_bodies(block)
@@ -191,24 +191,12 @@ class BeaconFollower:
         known = self.hash_at(block.header.height)
         if known is None or known == block_hash:
             return FollowResult.KNOWN
-        self._verify(block, block_hash)
+        self._verify(block)
         return self._stop("two certified blocks at one height", block.header.height, data)
 
-    def _verify(self, block: BeaconBlock, block_hash: bytes) -> None:
+    def _verify(self, block: BeaconBlock) -> None:
         """The certificate is good and is of this header or of a descendant that is shown."""
-        last = block.header
-        last_hash = block_hash
-        for header in block.descendants:
-            validate_header(header, self._committee.chain)
-            if (header.height, header.parent) != (last.height + 1, last_hash):
-                raise RemoteError("MALFORMED", "the descendants do not chain", penalise=True)
-            last, last_hash = header, compute_header_hash(header)
-        for header in (block.header, *block.descendants):
-            _validate_term(header, self._committee)
-        certificate = block.certificate
-        if (certificate.height, certificate.header_hash) != (last.height, last_hash):
-            raise RemoteError("MALFORMED", "the certificate is of another header", penalise=True)
-        verify_certificate(certificate, self._committee, self._scheme)
+        verify_certified(block.header, block.certificate, block.descendants, self._committee, self._scheme)
 
     def _open_bodies(self, block: BeaconBlock) -> tuple[InboxItem, ...] | None:
         """The messages for us; ``None`` where the *certified* content breaks the beacon's rules.
@@ -279,6 +267,17 @@ class BeaconFollower:
         self._changes[_STOPPED_KEY] = encode(self._stopped)
         return FollowResult.STOPPED
 
+    # --- starting from a base ------------------------------------------------------------------------------
+
+    def covers(self, height: int) -> bool:
+        """Whether a shard's chain that has consumed the beacon up to ``height`` can go on with what is here."""
+        return self._base <= height <= self._head
+
+    def open_base(self, data: bytes, height: int) -> dict[bytes, bytes]:
+        """The records of a follower that starts at beacon block ``height``, which ``data`` (an encoded
+        ``BeaconBase``) proves; raises ``RemoteError``. Ours stay as they are."""
+        return {_BASE_KEY: encode(verify_base(data, height, self._committee, self._scheme))}
+
     # --- pruning and records -------------------------------------------------------------------------------
 
     def prune(self, cursor: InboxCursor, beacon_ref_height: int) -> None:
@@ -345,15 +344,6 @@ class BeaconFollower:
         if items is None:
             raise LocalError("a stored beacon block breaks the beacon's rules")
         self._append(block, compute_header_hash(block.header), items)
-
-
-def _validate_term(header: ShardHeader, committee: Committee) -> None:
-    if (header.shard, header.incarnation, header.epoch) != (
-        committee.shard,
-        committee.incarnation,
-        committee.epoch,
-    ):
-        raise RemoteError("WRONG_EPOCH", "a beacon header of another epoch", penalise=True)
 
 
 def _take_delivery(record: Registration, shard: int, deliveries: list[tuple[bytes, ...]]) -> tuple[bytes, ...]:

@@ -146,6 +146,12 @@ class Registry:
         """The newest alarming refusal since the last registration of the shard."""
         return self._refusals.get(shard)
 
+    def lowest_followed(self) -> int:
+        """Beacon blocks up to here are consumed by every shard, as far as its headers are registered; 0 where one
+        has registered none. A shard that stands still holds it back: it needs the blocks when it goes on."""
+        consumed = [min(tip.cursor.beacon_height, tip.beacon_ref_height) for tip in self._tips.values()]
+        return min(consumed, default=0) if len(consumed) == len(self.shards) else 0
+
     # --- what may be registered ----------------------------------------------------------------------------
 
     def find_conflict(self, submission: CheckedSubmission) -> tuple[int, bytes, bytes] | None:

@@ -27,8 +27,9 @@ from node.beacon_serve import ServingLink
 from node.catch_up import CatchUp
 from node.certification import Certifier
 from node.chain import FORMAT_VERSION as CHAIN_FORMAT
-from node.chain import Chain, ChainIdentity, build_genesis_records, header_hash_at, validate_tip
+from node.chain import Areas, Chain, ChainIdentity, build_genesis_records, header_hash_at, validate_tip
 from node.dissemination import BatchMaker, CensorshipClock
+from node.effects_draft import EffectsDraft
 from node.engine_driver import EngineDriver
 from node.events import StoreWrite, TransactionsSubmitted
 from node.evidence import EvidenceLocker
@@ -41,6 +42,11 @@ from node.peers import Peers
 from node.proposer import Proposer
 from node.range_server import ServingBudget
 from node.replica_setup import FollowsBeacon, ReplicaLimits, ReplicaSetup, ServesShards, StandsAlone
+from node.snapshot import Snapshots
+from node.snapshot_download import SnapshotDownload
+from node.snapshot_maker import SnapshotMaker
+from node.snapshot_records import SnapshotReader
+from node.snapshot_sweep import Sweeper
 from node.submitter import Submitter
 from node.verification import VerificationQueue
 from node.vote_records import Pins, RecoveredLog, build_identity_record, read_vote_log
@@ -95,6 +101,7 @@ class Components:
     pool: BatchPool
     proposer: Proposer
     receiver: BatchReceiver
+    snapshots: Snapshots
     submissions: SubmissionTickets
     verification: VerificationQueue
     wall: Callable[[], int]
@@ -134,8 +141,11 @@ def build_components(setup: ReplicaSetup) -> Components:
     submissions = SubmissionTickets(verification)
     jurisdiction = Jurisdiction(committee, setup.engine, setup.engine_parameters)
     evidence = EvidenceLocker(setup.store, chain.evidence(), jurisdiction, setup.scheme)
-    link = _build_link(setup, chain, peers, budget, submissions, evidence, certified_height)
-    executor = _build_executor(setup, recovered, link, pins)
+    areas = chain.areas()
+    link = _build_link(setup, chain, peers, budget, submissions, evidence, certified_height, areas)
+    snapshot_maker, sweeper = _build_snapshot_maker(setup, recovered, areas)
+    executor = _build_executor(setup, recovered, link, pins, areas, snapshot_maker.on_executed)
+    catch_up = CatchUp(committee, index, setup.scheme, setup.engine_parameters.window_slots, limits)
     obtaining = Obtaining(
         committee,
         index,
@@ -161,7 +171,7 @@ def build_components(setup: ReplicaSetup) -> Components:
         application=setup.application,
         attestations=attestations,
         budget=budget,
-        catch_up=CatchUp(committee, index, setup.scheme, setup.engine_parameters.window_slots, limits),
+        catch_up=catch_up,
         censorship=CensorshipClock(pool, committee.size, peers.own_index, limits),
         certifier=certifier,
         chain=chain,
@@ -179,6 +189,7 @@ def build_components(setup: ReplicaSetup) -> Components:
         pool=pool,
         proposer=Proposer(committee, maker, pool, link, parameters, gap_ms, setup.wall),
         receiver=receiver,
+        snapshots=_build_snapshots(setup, chain, snapshot_maker, sweeper, link, peers, budget, catch_up, areas),
         submissions=submissions,
         verification=verification,
         wall=setup.wall,
@@ -303,7 +314,14 @@ def _find_executed(chain: Chain, identifier: bytes) -> int | None:
 # --- components by role ------------------------------------------------------------------------------------
 
 
-def _build_executor(setup: ReplicaSetup, recovered: _Recovered, link: BeaconLink, pins: Pins) -> Executor:
+def _build_executor(
+    setup: ReplicaSetup,
+    recovered: _Recovered,
+    link: BeaconLink,
+    pins: Pins,
+    areas: Areas,
+    on_written: Callable[[ShardHeader, EffectsDraft], None],
+) -> Executor:
     return Executor(
         setup.committee,
         setup.application,
@@ -315,7 +333,37 @@ def _build_executor(setup: ReplicaSetup, recovered: _Recovered, link: BeaconLink
         recovered.tip,
         setup.genesis_hash,
         setup.genesis_time_ms,
+        areas,
+        on_written,
     )
+
+
+def _build_snapshot_maker(
+    setup: ReplicaSetup, recovered: _Recovered, areas: Areas
+) -> tuple[SnapshotMaker, Sweeper]:
+    reader = SnapshotReader(setup.store)
+    sweeper = Sweeper(reader, reader.list_litter())
+    buckets = setup.bucket_count or setup.parameters.bucket_count
+    interval = setup.limits.snapshot_blocks
+    return SnapshotMaker(reader, recovered.chain, sweeper, areas, buckets, interval, recovered.tip), sweeper
+
+
+def _build_snapshots(
+    setup: ReplicaSetup,
+    chain: Chain,
+    maker: SnapshotMaker,
+    sweeper: Sweeper,
+    link: BeaconLink,
+    peers: Peers,
+    budget: ServingBudget,
+    catch_up: CatchUp,
+    areas: Areas,
+) -> Snapshots:
+    reader, limits = SnapshotReader(setup.store), setup.limits
+    download = SnapshotDownload(
+        setup.committee, peers.own_index, setup.scheme, reader, sweeper, areas, limits.snapshot_timeout_ms
+    )
+    return Snapshots(chain, reader, sweeper, maker, download, link, peers, budget, catch_up, limits, areas)
 
 
 def _certified_height(recovered: _Recovered) -> int:
@@ -369,12 +417,15 @@ def _build_link(
     submissions: SubmissionTickets,
     evidence: EvidenceLocker,
     certified_height: int,
+    areas: Areas,
 ) -> BeaconLink:
     committee, parameters = setup.committee, setup.parameters
     match setup.role:
         case FollowsBeacon(follower=follower, beacon=beacon):
             submitter = Submitter(chain, peers.own_index, committee.size, parameters, certified_height)
-            return FollowingLink(follower, beacon, committee.shard, chain, peers, submitter, budget, evidence)
+            return FollowingLink(
+                follower, beacon, committee.shard, chain, peers, submitter, budget, evidence, areas
+            )
         case ServesShards(shards=shards, deliveries=deliveries):
             return ServingLink(
                 shards,

@@ -13,10 +13,11 @@ from typing import Final
 
 from consensus.certificate import Certificate
 from consensus.committee import Committee
-from consensus.engine import SetTimer
+from consensus.engine import Record, SetTimer
 from crosslink.bundle import decode_bundle
 from crosslink.follower import BeaconFollower, FollowResult, block_key
-from node.chain import Chain, build_follower_records
+from crosslink.header import ShardHeader
+from node.chain import Areas, Chain, build_follower_records
 from node.effects_draft import EffectsDraft
 from node.events import Lane, Outgoing, StoreWrite
 from node.evidence import EvidenceLocker, encode_report
@@ -24,6 +25,7 @@ from node.executor import ExecutedBlock
 from node.members import Member
 from node.peers import Peers
 from node.range_server import ServingBudget
+from node.snapshot_frames import BaseRequest
 from node.submitter import Submitter
 from node.wire import BeaconRequest, FrameKind, decode_frame
 from primitives.codec import encode
@@ -37,6 +39,11 @@ MAX_EARLY_BLOCKS: Final = 64
 MAX_EARLY_BYTES: Final = 8 << 20
 """What is kept of blocks that came before the one that they follow."""
 BEACON_TIMER: Final = "beacon"
+
+
+def compute_consumed(header: ShardHeader) -> int:
+    """A chain whose tip is ``header`` has done with the beacon up to here; of the next block it may need a part."""
+    return max(0, min(header.inbox_cursor.beacon_height, header.beacon_ref.height) - 1)
 
 
 class FollowingLink:
@@ -54,8 +61,10 @@ class FollowingLink:
         submitter: Submitter,
         budget: ServingBudget,
         evidence: EvidenceLocker,
+        areas: Areas,
     ) -> None:
         self._follower = follower
+        self._areas = areas
         self._members = tuple(Member(beacon.shard, index, key) for index, key in enumerate(beacon.members))
         self._shard = shard
         self._chain = chain
@@ -70,6 +79,10 @@ class FollowingLink:
         self._is_stopped = follower.stopped is not None
         self._timer_ms: int | None = None
         self._early: dict[int, bytes] = {}
+        self._retained: int | None = None
+        self._base_height = 0
+        self._base: dict[bytes, bytes] | None = None
+        self._base_asked_ms: int | None = None
 
     @property
     def height(self) -> int:
@@ -99,6 +112,8 @@ class FollowingLink:
             self._on_block(member, body, draft, now_ms)
         elif kind == FrameKind.BEACON_REQUEST:
             self._on_request(member, body, draft, now_ms)
+        elif kind == FrameKind.BASE:
+            self._on_base(body)
         else:
             raise RemoteError("UNKNOWN_KIND", "a shard takes no submissions", penalise=True)
 
@@ -106,16 +121,23 @@ class FollowingLink:
         self, blocks: Sequence[ExecutedBlock], certificate: Certificate, draft: EffectsDraft, now_ms: int
     ) -> None:
         last = blocks[-1].header
-        self._follower.prune(last.inbox_cursor, last.beacon_ref.height)
+        consumed = last.beacon_ref.height
+        self._follower.prune(
+            last.inbox_cursor, consumed if self._retained is None else min(consumed, self._retained)
+        )
         self._store_changes(draft)
         with_leaves = [block.header.height for block in blocks if block.outbox]
         self._submitter.on_certified(last.height, max(with_leaves, default=None), now_ms)
         self._arm(draft, now_ms)
 
     def on_awaited(self, height: int, proposer: int, draft: EffectsDraft, now_ms: int) -> None:
+        """A beacon member may have pruned what we lack; then somebody of our own committee holds it."""
         if height <= self.height or not self._may_ask(now_ms):
             return
         self._ask_next(draft, now_ms)
+        if proposer == self._peers.own_index:
+            others = self._peers.others
+            proposer = others[self._turn % len(others)].index if others else proposer
         request = encode(BeaconRequest(self.height + 1))
         self._peers.send(draft, proposer, Lane.VOTES, FrameKind.BEACON_REQUEST, request)
 
@@ -194,7 +216,38 @@ class FollowingLink:
     def _store_changes(self, draft: EffectsDraft) -> None:
         changes = self._follower.take_changes()
         if changes:
-            draft.writes.append(StoreWrite(tuple(build_follower_records(changes))))
+            draft.writes.append(StoreWrite(tuple(build_follower_records(changes, self._areas))))
+
+    # --- snapshots -------------------------------------------------------------------------------------
+
+    def compute_prune_limit(self, certified_height: int) -> int:
+        """What is not registered is still to be submitted, with its outbox."""
+        registered = self._follower.view_at(self._follower.head.height).tip(self._shard).height
+        return min(certified_height, registered)
+
+    def retain(self, header: ShardHeader | None) -> None:
+        self._retained = None if header is None else compute_consumed(header)
+
+    def prepare_jump(self, header: ShardHeader, draft: EffectsDraft, now_ms: int) -> Sequence[Record] | None:
+        consumed = compute_consumed(header)
+        if not consumed or self._follower.covers(consumed):
+            return ()
+        if consumed != self._base_height:
+            self._base_height, self._base, self._base_asked_ms = consumed, None, None
+        if self._base is not None:
+            return build_follower_records(self._base, self._areas.swap_follower())
+        if self._base_asked_ms is None or now_ms - self._base_asked_ms >= QUIET_MS:
+            member = self._next_member()
+            self._base_asked_ms = now_ms
+            if member is not None:
+                request = encode(BaseRequest(consumed))
+                draft.sends.append(Outgoing(member, Lane.VOTES, FrameKind.BASE_REQUEST, request))
+        return None
+
+    def _on_base(self, body: bytes) -> None:
+        if self._base_asked_ms is None or self._base is not None:
+            raise RemoteError("UNSOLICITED", "a base that was not asked for, or too late")
+        self._base = self._follower.open_base(body, self._base_height)
 
     # --- asking ----------------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from consensus.certificate import Certificate
+from consensus.engine import Record
+from crosslink.header import ShardHeader
 from node.effects_draft import EffectsDraft
 from node.executor import BeaconView, ExecutedBlock
 from node.members import Member
@@ -46,6 +48,20 @@ class BeaconLink(BeaconView, Protocol):
         """Every so often, and on the timer that the link set."""
         ...
 
+    def compute_prune_limit(self, certified_height: int) -> int:
+        """Blocks of ours above this height are still needed for the traffic between shards and beacon."""
+        ...
+
+    def retain(self, header: ShardHeader | None) -> None:
+        """``header`` is of the oldest snapshot that we offer: who joins by it needs the beacon from there on."""
+        ...
+
+    def prepare_jump(self, header: ShardHeader, draft: EffectsDraft, now_ms: int) -> Sequence[Record] | None:
+        """We are about to go on above ``header`` without having executed what lies below. Returns what must be
+        in the follower's other area then (nothing, where what we follow will do), or ``None`` while that is on
+        its way."""
+        ...
+
 
 class NoBeacon:
     """The link of a chain that stands alone."""
@@ -78,3 +94,12 @@ class NoBeacon:
 
     def on_tick(self, draft: EffectsDraft, now_ms: int) -> None:
         return
+
+    def compute_prune_limit(self, certified_height: int) -> int:
+        return certified_height
+
+    def retain(self, header: ShardHeader | None) -> None:
+        return
+
+    def prepare_jump(self, header: ShardHeader, draft: EffectsDraft, now_ms: int) -> Sequence[Record] | None:
+        return ()

@@ -13,8 +13,10 @@ from typing import Final
 
 from consensus.certificate import Certificate
 from consensus.committee import Committee
-from consensus.engine import NULL_PAYLOAD
+from consensus.engine import NULL_PAYLOAD, Record
 from crosslink.bundle import MAX_DESCENDANTS, collect_deliveries, encode_bundle
+from crosslink.follower import RETAINED_BLOCKS
+from crosslink.follower_base import BeaconBase
 from crosslink.header import ShardHeader
 from node.chain import Chain
 from node.effects_draft import EffectsDraft
@@ -23,10 +25,12 @@ from node.evidence import EvidenceLocker, encode_report
 from node.executor import ExecutedBlock
 from node.members import Member
 from node.payload import decode_payload
-from node.range_server import ServingBudget
+from node.range_server import REQUEST_COST_BYTES, ServingBudget
 from node.rate_limit import TokenBucket, Toll
 from node.replica_setup import DeliverySource
+from node.snapshot_frames import BaseRequest
 from node.wire import MAX_BATCH_FRAME_BYTES, BeaconRequest, FrameKind, decode_frame
+from primitives.codec import encode
 from primitives.errors import RemoteError
 from primitives.hashing import ZERO_DIGEST
 from primitives.parameters import ProtocolParameters
@@ -99,6 +103,8 @@ class ServingLink:
             self._on_submission(member, body, now_ms)
         elif kind == FrameKind.BEACON_REQUEST:
             self._on_request(member, body, draft, now_ms)
+        elif kind == FrameKind.BASE_REQUEST:
+            self._on_base_request(member, body, draft, now_ms)
         else:
             raise RemoteError("UNKNOWN_KIND", "the beacon follows nobody", penalise=True)
 
@@ -138,6 +144,16 @@ class ServingLink:
         with contextlib.suppress(RemoteError):  # Busy: it is due again later.
             self._submit(self._own, encode_report(item))
 
+    def compute_prune_limit(self, certified_height: int) -> int:
+        """Followers that are behind take the messages out of our payloads."""
+        return min(certified_height, self._deliveries.lowest_followed() - RETAINED_BLOCKS)
+
+    def retain(self, header: ShardHeader | None) -> None:
+        return
+
+    def prepare_jump(self, header: ShardHeader, draft: EffectsDraft, now_ms: int) -> Sequence[Record] | None:
+        return ()
+
     def _pushes_to(self, index: int, height: int) -> bool:
         return (self._own_index - index - height) % self._beacon_size < PUSHERS
 
@@ -168,24 +184,39 @@ class ServingLink:
             draft.sends.append(Outgoing(member, Lane.BULK, FrameKind.BEACON_BLOCK, bundle))
 
     def _rebuild(self, height: int, shard: int) -> bytes | None:
-        """A bundle from the store; ``None`` where the store does not show the block (yet)."""
-        header = self._chain.get_header(height)
-        certificate = self._chain.find_covering_certificate(height)
-        if header is None or certificate is None:
+        """A bundle from the store; ``None`` where the store does not show the block (yet, or any more)."""
+        proof, payload = self._find_proof(height), self._chain.get_payload(height)
+        if proof is None or payload is None:
             return None
-        descendants: list[ShardHeader] = []
-        for later in range(height + 1, certificate.height + 1):
-            descendant = self._chain.get_header(later)
-            if descendant is None or len(descendants) == MAX_DESCENDANTS:
-                return None
-            descendants.append(descendant)
+        header, certificate, descendants = proof
         outbox = self._chain.get_outbox(height)
         deliveries = self._deliveries.recent_deliveries(height)
         if deliveries is None:
-            payload = self._chain.get_payload(height)
-            if payload is None:
-                return None
             references = () if payload == NULL_PAYLOAD else decode_payload(payload).batches
             transactions = self._chain.find_transactions_of(height, [item.digest for item in references])
             deliveries = collect_deliveries(outbox, transactions, MAX_BATCH_FRAME_BYTES)
         return encode_bundle(header, certificate, descendants, outbox, deliveries, shard)
+
+    def _find_proof(self, height: int) -> tuple[ShardHeader, Certificate, tuple[ShardHeader, ...]] | None:
+        """(header, certificate, the headers between them)"""
+        header = self._chain.get_header(height)
+        certificate = self._chain.find_covering_certificate(height)
+        if header is None or certificate is None or certificate.height - height > MAX_DESCENDANTS:
+            return None
+        found = [self._chain.get_header(later) for later in range(height + 1, certificate.height + 1)]
+        descendants = tuple([descendant for descendant in found if descendant is not None])
+        return (header, certificate, descendants) if len(descendants) == len(found) else None
+
+    def _on_base_request(self, member: Member, body: bytes, draft: EffectsDraft, now_ms: int) -> None:
+        """A member that joins its shard by snapshot wants to follow us from somewhere. Headers and summaries are
+        never pruned; one that joined the beacon by snapshot itself has none from before, and says nothing."""
+        request = decode_frame(FrameKind.BASE_REQUEST, body)
+        assert isinstance(request, BaseRequest), "the kind decides the type"
+        self._budget.charge(member, REQUEST_COST_BYTES, now_ms)
+        proof = self._find_proof(request.height) if request.height <= self._chain.certified_height() else None
+        summary = None if proof is None else self._chain.get_summary(request.height)
+        if proof is None or summary is None:
+            return
+        data = encode(BeaconBase(*proof, summary))
+        self._budget.charge(member, len(data), now_ms)
+        draft.sends.append(Outgoing(member, Lane.BULK, FrameKind.BASE, data))

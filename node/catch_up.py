@@ -100,6 +100,8 @@ class CatchUp:
         self._others = tuple(index for index in range(committee.size) if index != own_index)
         self._tips: dict[int, int] = {}
         self._avoid_until_ms: dict[int, int] = {}
+        self._floors: dict[int, int] = {}
+        """From which height on a peer has every block, where it said so."""
         self._segments: list[_Segment] = []
         self._ready: deque[VerifiedBlock] = deque()
         self._covering: Certificate | None = None
@@ -117,6 +119,7 @@ class CatchUp:
     def on_lost(self, peer: int) -> None:
         """The link went down: what was asked of it is asked of others."""
         self._segments = [segment for segment in self._segments if segment.peer != peer or segment.blocks]
+        self._floors.pop(peer, None)
 
     def on_range(self, peer: int, response: RangeResponse, now_ms: int) -> None:
         """An answer; raises ``RemoteError`` (``UNSOLICITED``) where it answers nothing that we asked."""
@@ -126,7 +129,12 @@ class CatchUp:
         else:
             raise RemoteError("UNSOLICITED", "a range that was not asked for, or too late")
         self._tips[peer] = response.tip
+        self._floors[peer] = response.floor
         count = len(response.blocks)
+        if not count and response.floor > response.first:
+            # It says that it has pruned them. That is no fault: others are asked.
+            self._segments.remove(segment)
+            return
         if not count or count > segment.last - segment.first + 1 + self._window_slots:
             self._segments.remove(segment)
             self._avoid(peer, now_ms, DOUBT_MS)
@@ -145,6 +153,11 @@ class CatchUp:
     def target(self) -> int:
         """The highest certified height that any peer claims."""
         return max(self._tips.values(), default=0)
+
+    def is_starved(self, executed: int, is_connected: Callable[[int], bool]) -> bool:
+        """Whether those who are ahead of us say, all of them, that they do not have the next block any more."""
+        ahead = [index for index in self._others if is_connected(index) and self._tips.get(index, 0) > executed]
+        return bool(ahead) and all(self._floors.get(index, 0) > executed + 1 for index in ahead)
 
     def note_progress(self, now_ms: int) -> None:
         """A block was executed."""
@@ -192,7 +205,7 @@ class CatchUp:
                 if segment.first <= start:
                     start = max(start, _end_of(segment) + 1)
             stop = min([segment.first - 1 for segment in taken if segment.first > start], default=2**62)
-            able = [index for index in peers if self._tips[index] >= start]
+            able = [index for index in peers if self._floors.get(index, 0) <= start <= self._tips[index]]
             if not able:
                 break
             self._turn += 1

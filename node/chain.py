@@ -11,22 +11,31 @@ are one prefix byte and a fixed-width rest; heights are 8 bytes, big endian, so 
     s ‖ key       state record           f ‖ key       record of the beacon follower
     e ‖ key       evidence               t ‖ xid       last notice about a cross-shard transfer (JSON)
     y ‖ address ‖ height ‖ number (4 bytes)            xid of a transfer that concerns the account
+    v, w          evidence for the beacon (``node.evidence``; ``e`` is what convinces nobody else)
+    u ‖ digest    height of the last block that names the batch
 
-What does not live here: who writes when, and when a write is synced (``node.executor``).
+State and follower records have a second area each, ``q`` and ``g``: a snapshot is put into the one that is not in
+force, and one record (``Areas``) then changes over. Headers and certificates stay for good; what pruning takes away
+(payloads, bodies, receipts, their index, outbox leaves) is complete from ``floor_height`` on.
+
+What does not live here: who writes when, and when a write is synced (``node.executor``); the records of snapshots
+that are offered or downloaded (``node.snapshot_records``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
 from consensus.certificate import Certificate
-from consensus.engine import Record
+from consensus.engine import NULL_PAYLOAD, Record
 from crosslink.block import BlockResult
 from crosslink.header import MAX_HEADER_BYTES, ShardHeader, compute_header_hash
 from crosslink.transfer_notices import TOPIC as TRANSFER_TOPIC
+from node.payload import Payload, decode_payload
 from node.store import Store
 from node.wire import (
     MAX_BATCH_FRAME_BYTES,
@@ -50,6 +59,9 @@ MAX_EVIDENCE_RECORDS: Final = 256
 _IDENTITY_KEY: Final = b"iidentity"
 _TIP_KEY: Final = b"itip"
 _CERTIFIED_KEY: Final = b"icertified"
+_AREAS_KEY: Final = b"iareas"
+_FLOOR_KEY: Final = b"ifloor"
+_FIRST_KEY: Final = b"ifirst"
 
 _HEADER: Final = b"h"
 _CERTIFICATE: Final = b"c"
@@ -64,6 +76,9 @@ _FOLLOWER: Final = b"f"
 _EVIDENCE: Final = b"e"
 _TRANSFER: Final = b"t"
 _TRANSFER_OF: Final = b"y"
+_LAST_USE: Final = b"u"
+_OTHER_STATE: Final = b"q"
+_OTHER_FOLLOWER: Final = b"g"
 
 
 class ChainIdentity(Wire, frozen=True):
@@ -73,6 +88,26 @@ class ChainIdentity(Wire, frozen=True):
     chain: Digest
     shard: Unsigned
     genesis_root: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Areas:
+    """The prefixes of the state and follower records that are in force."""
+
+    state: bytes = _STATE
+    follower: bytes = _FOLLOWER
+
+    def swap_state(self) -> Areas:
+        """With the other area of the state."""
+        return replace(self, state=_OTHER_STATE if self.state == _STATE else _STATE)
+
+    def swap_follower(self) -> Areas:
+        """With the other area of the follower."""
+        return replace(self, follower=_OTHER_FOLLOWER if self.follower == _FOLLOWER else _FOLLOWER)
+
+
+INITIAL_AREAS: Final = Areas()
+"""Of a chain that no snapshot was put into."""
 
 
 class StoredEvidence(Wire, frozen=True):
@@ -99,7 +134,11 @@ def build_genesis_records(identity: ChainIdentity, records: Iterable[tuple[bytes
 
 
 def build_block_records(
-    header: ShardHeader, payload: bytes, bodies: Mapping[bytes, bytes], result: BlockResult
+    header: ShardHeader,
+    payload: bytes,
+    bodies: Mapping[bytes, bytes],
+    result: BlockResult,
+    areas: Areas = INITIAL_AREAS,
 ) -> list[Record]:
     """One executed block as one atomic batch. ``bodies`` maps digests to encoded ``SignedBatch``."""
     height = header.height
@@ -111,6 +150,7 @@ def build_block_records(
         Record(_TIP_KEY, suffix),
     ]
     records.extend([Record(_BODY + digest, body) for digest, body in bodies.items()])
+    records.extend([Record(_LAST_USE + digest, suffix) for digest in bodies])
     if result.receipts:
         pairs = [(receipt.transaction, receipt.encoded) for receipt in result.receipts]
         records.append(Record(_RECEIPTS + suffix, encode(pairs)))
@@ -124,7 +164,7 @@ def build_block_records(
     records.extend(_build_transfer_records(header.height, result))
     if result.outbox:
         records.append(Record(_OUTBOX + suffix, encode(result.outbox)))
-    records.extend([Record(_STATE + key, value) for key, value in result.changes.items()])
+    records.extend([Record(areas.state + key, value) for key, value in result.changes.items()])
     return records
 
 
@@ -152,9 +192,42 @@ def build_certificate_records(certificate: Certificate) -> list[Record]:
     return [Record(_CERTIFICATE + suffix, encode(certificate)), Record(_CERTIFIED_KEY, suffix)]
 
 
-def build_follower_records(changes: Mapping[bytes, bytes | None]) -> list[Record]:
+def build_follower_records(changes: Mapping[bytes, bytes | None], areas: Areas = INITIAL_AREAS) -> list[Record]:
     """What following one beacon block changed."""
-    return [Record(_FOLLOWER + key, value) for key, value in changes.items()]
+    return [Record(areas.follower + key, value) for key, value in changes.items()]
+
+
+def build_jump_records(header: ShardHeader, certificate: Certificate, areas: Areas) -> list[Record]:
+    """The chain goes on above ``header``, whose state is in the area that is in force from now on; one batch."""
+    height = header.height
+    suffix = height.to_bytes(8, "big")
+    return [
+        Record(height_key(_HEADER, height), encode(header)),
+        *build_certificate_records(certificate),
+        Record(_TIP_KEY, suffix),
+        Record(_FIRST_KEY, suffix),
+        Record(_FLOOR_KEY, (height + 1).to_bytes(8, "big")),
+        Record(_AREAS_KEY, areas.state + areas.follower),
+    ]
+
+
+def build_pruning_records(chain: Chain, height: int, payload: bytes) -> list[Record]:
+    """What goes with the block at ``height``, whose payload is given: everything but header, certificate, summary
+    and what a later block names too."""
+    suffix = height.to_bytes(8, "big")
+    records = [Record(_PAYLOAD + suffix, None), Record(_RECEIPTS + suffix, None), Record(_OUTBOX + suffix, None)]
+    records.extend([Record(_TRANSACTION + pair[0] + suffix, None) for pair in chain.get_receipts(height)])
+    if payload == NULL_PAYLOAD:
+        return records
+    for reference in _read_payload(payload).batches:
+        if chain.last_use_of(reference.digest) == height:
+            records += [Record(_BODY + reference.digest, None), Record(_LAST_USE + reference.digest, None)]
+    return records
+
+
+def build_floor_record(height: int) -> Record:
+    """Blocks are complete from ``height`` on."""
+    return Record(_FLOOR_KEY, height.to_bytes(8, "big"))
 
 
 def build_evidence_record(evidence: StoredEvidence, number: int) -> Record:
@@ -188,6 +261,34 @@ class Chain:
     def certified_height(self) -> int:
         """The last certified height."""
         return _read_height(self._store.get(_CERTIFIED_KEY))
+
+    def areas(self) -> Areas:
+        """Which areas are in force."""
+        data = self._store.get(_AREAS_KEY)
+        if data is None:
+            return INITIAL_AREAS
+        found = Areas(data[:1], data[1:])
+        if found.state not in (_STATE, _OTHER_STATE) or found.follower not in (_FOLLOWER, _OTHER_FOLLOWER):
+            raise LocalError("the chain store names areas that there are not: it is damaged")
+        return found
+
+    def floor_height(self) -> int:
+        """The lowest height from which on every block is here with its payload and bodies."""
+        return max(1, _read_height(self._store.get(_FLOOR_KEY)))
+
+    def first_height(self) -> int:
+        """The lowest height from which on every header is here: 1, or where a snapshot was taken from a peer."""
+        return max(1, _read_height(self._store.get(_FIRST_KEY)))
+
+    def last_use_of(self, digest: bytes) -> int | None:
+        """The last block that names this batch; ``None`` where that was not noted."""
+        data = self._store.get(_LAST_USE + digest)
+        return None if data is None else _read_height(data)
+
+    def scan_payloads(self, first: int, last: int) -> Iterator[tuple[int, bytes]]:
+        """(height, payload) of the blocks that are here, from ``first`` to ``last``."""
+        for key, payload in self._store.scan(height_key(_PAYLOAD, first), height_key(_PAYLOAD, last + 1)):
+            yield int.from_bytes(key[1:], "big"), payload
 
     def get_header(self, height: int) -> ShardHeader | None:
         """Executed, and certified if ``height`` ≤ ``certified_height()``."""
@@ -262,15 +363,15 @@ class Chain:
 
     def state_records(self) -> Iterator[tuple[bytes, bytes]]:
         """Every state record at ``tip_height()``, in key order."""
-        return self._scan_stripped(_STATE)
+        return self._scan_stripped(self.areas().state)
 
     def follower_records(self) -> Iterator[tuple[bytes, bytes]]:
         """Every record of the beacon follower, in key order."""
-        return self._scan_stripped(_FOLLOWER)
+        return self._scan_stripped(self.areas().follower)
 
     def get_follower_record(self, key: bytes) -> bytes | None:
         """One record of the beacon follower, such as a followed block's bundle."""
-        return self._store.get(_FOLLOWER + key)
+        return self._store.get(self.areas().follower + key)
 
     def evidence(self) -> Sequence[StoredEvidence]:
         """Everything kept against members, oldest first."""
@@ -323,6 +424,13 @@ def _read_height(data: bytes | None) -> int:
     if len(data) != 8:
         raise LocalError("the chain store holds a damaged height")
     return int.from_bytes(data, "big")
+
+
+def _read_payload(data: bytes) -> Payload:
+    try:
+        return decode_payload(data)
+    except RemoteError as error:
+        raise LocalError(f"the chain store holds a damaged payload: {error}") from None
 
 
 def _read_signed(data: bytes) -> bytes:

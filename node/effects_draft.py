@@ -24,6 +24,7 @@ class EffectsDraft:
     certified: list[BlockCertified] = field(default_factory=list)
     alarms: list[str] = field(default_factory=list)
     halt: str | None = None
+    reopens: bool = False
 
     def finish(self) -> Effects:
         """What must happen."""
@@ -36,4 +37,5 @@ class EffectsDraft:
             certified=tuple(self.certified),
             halt=self.halt,
             alarms=tuple(self.alarms),
+            reopens=self.reopens,
         )

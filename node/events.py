@@ -121,7 +121,8 @@ class BlockCertified:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What must happen, in the order of the fields. ``halt`` ends the process with this sentence."""
+    """What must happen, in the order of the fields. ``halt`` ends the process with this sentence; ``reopens`` says
+    that the replica is to be opened anew from what is stored now, and handles nothing any more."""
 
     persist: tuple[Record, ...] = ()
     writes: tuple[StoreWrite, ...] = ()
@@ -131,3 +132,4 @@ class Effects:
     certified: tuple[BlockCertified, ...] = ()
     halt: str | None = None
     alarms: tuple[str, ...] = field(default=())
+    reopens: bool = False

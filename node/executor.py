@@ -13,7 +13,7 @@ What does not live here: bodies and their fetching, certificates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -23,7 +23,7 @@ from crosslink.block import BlockBatch, BlockInput, BlockResult
 from crosslink.header import NO_BEACON_REF, START_CURSOR, BeaconRef, ShardHeader, compute_header_hash
 from node.application import Application
 from node.batches import HeldBatch
-from node.chain import build_block_records, build_tip_record
+from node.chain import Areas, build_block_records, build_tip_record
 from node.effects_draft import EffectsDraft
 from node.events import StoreWrite
 from node.payload import Payload
@@ -99,9 +99,11 @@ class Executor:
         tip: ShardHeader | None,
         genesis_hash: bytes,
         genesis_time_ms: int,
+        areas: Areas,
+        on_written: Callable[[ShardHeader, EffectsDraft], None],
     ) -> None:
         """``tip`` is the header of the application's state, ``None`` for genesis. ``attested`` are the headers
-        that our log says we attested."""
+        that our log says we attested. ``on_written`` hears of a block whose batch is the last in the draft."""
         self._committee = committee
         self._application = application
         self._beacon = beacon
@@ -111,6 +113,8 @@ class Executor:
         self._attested = dict(attested)
         self._tip = tip
         self._genesis_time_ms = genesis_time_ms
+        self._areas = areas
+        self._on_written = on_written
         self.tip_hash = genesis_hash if tip is None else compute_header_hash(tip)
         self._unsynced_blocks = 0
         self._last_sync_ms: int | None = None
@@ -168,8 +172,9 @@ class Executor:
             self._pins.note_attested(header.height)
         draft.persist.extend(build_executed_records(header, attested=attest))
         bodies = {batch.digest: batch.frame for batch in resolved.batches}
-        records = build_block_records(header, resolved.data, bodies, result)
+        records = build_block_records(header, resolved.data, bodies, result, self._areas)
         draft.writes.append(StoreWrite(tuple(records), sync=self._note_write(draft, now_ms)))
+        self._on_written(header, draft)
         receipts = tuple([(receipt.transaction, receipt.encoded) for receipt in result.receipts])
         return ExecutedBlock(header, self.tip_hash, receipts, result.events, result.outbox, result.summary)
 

@@ -18,7 +18,8 @@ from node.events import Lane, Outgoing, SubmissionReply
 from node.members import Member
 from node.mempool import ACCEPTED
 from node.obtaining import FetchRequest
-from node.range_server import read_range
+from node.range_server import REQUEST_COST_BYTES, read_range
+from node.snapshot_frames import BaseRequest
 from node.verification import BatchChecked
 from node.wire import (
     BeaconRequest,
@@ -37,9 +38,13 @@ from primitives.errors import RemoteError
 
 RESENT_BATCHES: Final = 32
 """Own unexecuted batches that a reconnected member gets again; more would be fetched when proposed."""
-REQUEST_COST_BYTES: Final = 1 << 10
-"""What a request costs even if nothing is found."""
-_BEACON_KINDS: Final = (FrameKind.BEACON_BLOCK, FrameKind.BEACON_REQUEST, FrameKind.SUBMISSION)
+_BEACON_KINDS: Final = (
+    FrameKind.BEACON_BLOCK,
+    FrameKind.BEACON_REQUEST,
+    FrameKind.SUBMISSION,
+    FrameKind.BASE_REQUEST,
+    FrameKind.BASE,
+)
 
 
 class Inbound:
@@ -103,8 +108,10 @@ class Inbound:
                 self._serve_range(member, request, draft, now_ms)
             case RangeResponse() as response:
                 parts.catch_up.on_range(member.index, response, now_ms)
-            case BeaconRequest():
+            case BeaconRequest() | BaseRequest():
                 raise AssertionError("beacon kinds go to the link")
+            case snapshot_message:
+                parts.snapshots.on_message(member, snapshot_message, parts.executor.height, draft, now_ms)
 
     # --- serving ---------------------------------------------------------------------------------------
 

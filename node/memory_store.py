@@ -13,6 +13,7 @@ from random import Random
 from typing import Final
 
 from consensus.engine import Record
+from node.store import CAPTURE_KEY
 
 MAX_UNSYNCED_BATCHES: Final = 1_024
 """Older batches count as written: a real system flushes its page cache within seconds."""
@@ -21,12 +22,13 @@ MAX_UNSYNCED_BATCHES: Final = 1_024
 class MemoryStore:
     """A ``node.store.Store``."""
 
-    __slots__ = ("_keys", "_undo", "_values")
+    __slots__ = ("_captured", "_keys", "_undo", "_values")
 
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
         self._keys: list[bytes] = []
         self._undo: deque[tuple[Record, ...]] = deque()
+        self._captured: tuple[bytes, Iterator[tuple[bytes, bytes]]] | None = None
 
     def get(self, key: bytes) -> bytes | None:
         """The value under ``key``."""
@@ -49,6 +51,14 @@ class MemoryStore:
             self._undo.clear()
         elif len(self._undo) > MAX_UNSYNCED_BATCHES:
             self._undo.popleft()
+        if records and records[-1].key == CAPTURE_KEY:
+            mark = records[-1].value or b""
+            self._captured = mark, self.scan(mark[:1], bytes([mark[0] + 1]))
+
+    def take_captured(self, mark: bytes) -> Iterator[tuple[bytes, bytes]] | None:
+        """The entries as the batch with this mark left them, once."""
+        captured, self._captured = self._captured, None
+        return captured[1] if captured is not None and captured[0] == mark else None
 
     def crash(self, rng: Random) -> int:
         """Lose a random number of unsynced batches from the end, and return it; the rest is durable."""
@@ -57,6 +67,7 @@ class MemoryStore:
             for record in self._undo.pop():
                 self._apply(record)
         self._undo.clear()
+        self._captured = None
         return lost
 
     def close(self) -> None:

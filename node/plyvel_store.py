@@ -42,6 +42,7 @@ from node.database_identity import (
 )
 from node.durable_files import create_directory, sync_directory
 from node.leveldb_log import check_logs
+from node.store import CAPTURE_KEY
 from primitives.errors import LocalError
 
 FULL_CHECK_BYTES: Final = 1 << 30
@@ -282,7 +283,7 @@ class PlyvelVoteLog:
 class PlyvelChainStore:
     """The chain and its state: a ``node.store.Store``."""
 
-    __slots__ = ("_database", "_vote_log")
+    __slots__ = ("_captured", "_database", "_vote_log")
 
     def __init__(
         self,
@@ -299,6 +300,7 @@ class PlyvelChainStore:
         """
         assert identity.kind is DatabaseKind.CHAIN
         self._vote_log: PlyvelVoteLog | None = None
+        self._captured: tuple[bytes, Iterator[tuple[bytes, bytes]]] | None = None
         self._database = _Database(path, identity)
         try:
             whole = _compute_size(self._database.path) <= full_check_bytes
@@ -327,6 +329,15 @@ class PlyvelChainStore:
         if self._vote_log is not None:
             own.append((_VOTE_SEQUENCE_KEY, self._vote_log.sequence.to_bytes(_SEQUENCE_BYTES, "big")))
         self._database.write(records, own, sync=sync)
+        if records and records[-1].key == CAPTURE_KEY:
+            mark = records[-1].value or b""
+            # An iterator of LevelDB shows the database as it was when the iterator was made.
+            self._captured = mark, self.scan(mark[:1], bytes([mark[0] + 1]))
+
+    def take_captured(self, mark: bytes) -> Iterator[tuple[bytes, bytes]] | None:
+        """The entries as the batch with this mark left them, once."""
+        captured, self._captured = self._captured, None
+        return captured[1] if captured is not None and captured[0] == mark else None
 
     def check_vote_log(self, vote_log: PlyvelVoteLog) -> None:
         """Raise ``LocalError`` where ``vote_log`` is older than a chain batch that was written after it."""
@@ -346,6 +357,7 @@ class PlyvelChainStore:
         return self._database.statistics()
 
     def close(self) -> None:
+        self._captured = None
         self._database.close()
 
 

@@ -135,7 +135,8 @@ class Pump:
     # --- the loop ------------------------------------------------------------------------------------------
 
     async def run(self, first: ReplicaEvent) -> None:
-        """Run until cancelled. Raises ``Halted``, or ``LocalError`` from a disk that refuses."""
+        """Run until cancelled, or until the replica is to be opened anew: then return. Raises ``Halted``, or
+        ``LocalError`` from a disk that refuses."""
         self._queue.post(first)
         while True:
             await self._wait_for_work()
@@ -143,6 +144,8 @@ class Pump:
             gathered = self._gather()
             self._busy_us += monotonic_us() - started
             await self._honour(gathered)
+            if any([effects.reopens for effects in gathered]):
+                return
             self._rounds += 1
             await trio.lowlevel.checkpoint()
 

@@ -17,6 +17,8 @@ from primitives.errors import RemoteError
 
 RANGE_BYTES: Final = 1 << 20
 """A response stops after the block that exceeds this: about 100 ms of a 100 Mbit/s link."""
+REQUEST_COST_BYTES: Final = 1 << 10
+"""What a request costs even if nothing is found."""
 SERVED_BYTES_PER_S: Final = 16 << 20
 SERVED_BURST_BYTES: Final = 16 << 20
 """What one peer may take from us; a member far behind still gets over a thousand blocks a second."""
@@ -40,7 +42,8 @@ class ServingBudget:
 
 
 def read_range(chain: Chain, request: RangeRequest, certified_height: int) -> RangeResponse:
-    """As many blocks as fit, the last one with its own certificate; none where we have none."""
+    """As many blocks as fit, the last one with its own certificate; none where we have none, and where that is
+    because they are pruned, the floor in the answer says so."""
     blocks: list[RangeBlock] = []
     size = 0
     stop = min(certified_height, request.first + MAX_RANGE_BLOCKS - 1)
@@ -55,7 +58,7 @@ def read_range(chain: Chain, request: RangeRequest, certified_height: int) -> Ra
             certified_count = len(blocks)
             if size > RANGE_BYTES or height >= request.last:
                 break
-    return RangeResponse(request.first, certified_height, tuple(blocks[:certified_count]))
+    return RangeResponse(request.first, certified_height, tuple(blocks[:certified_count]), chain.floor_height())
 
 
 def _read_block(chain: Chain, height: int) -> RangeBlock | None:

@@ -26,6 +26,10 @@ class DeliverySource(Protocol):
 
     def recent_deliveries(self, height: int) -> BlockDeliveries | None: ...
 
+    def lowest_followed(self) -> int:
+        """Up to this height no follower needs the beacon's blocks any more."""
+        ...
+
     def is_settled(self, item: EvidenceItem) -> bool: ...
 
 
@@ -82,6 +86,14 @@ class ReplicaLimits:
     """The chain store is synced this often; pins are kept until then."""
     range_timeout_ms: int = 1_000
     ranges_in_flight: int = 3
+    keep_blocks: int | None = None
+    """Payloads, bodies and receipts of so many certified blocks are kept; ``None``: all of them."""
+    snapshot_blocks: int = 2_048
+    """Between two snapshots that are offered to others; 0: none are made, and then nothing is pruned."""
+    snapshot_gap_blocks: int = 4_096
+    """Further behind than this, a member takes a snapshot; 0: only where nobody has the blocks any more."""
+    snapshot_timeout_ms: int = 5_000
+    """For the answer to one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +118,5 @@ class ReplicaSetup:
     wall: Callable[[], int]
     role: Role
     limits: ReplicaLimits = field(default_factory=ReplicaLimits)
+    bucket_count: int | None = None
+    """Buckets of the application's state tree; ``None``: as the protocol parameters say."""

@@ -3,14 +3,20 @@
 The replica reads synchronously and never writes: it returns records in its output, and the pump (or the
 simulator) writes them in order. ``node.plyvel_store`` keeps them in LevelDB, ``node.memory_store`` in memory.
 What lives in which prefix is decided in ``node.chain``.
+
+A *capture* is how a replica gets to read one prefix as it is right after one batch, however much is written before
+the reading begins: it lets the batch end with a record under ``CAPTURE_KEY``, and takes the iterator later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from consensus.engine import Record
+
+CAPTURE_KEY: Final = b"icapture"
+"""Last in a batch, its value (the *mark*) begins with the prefix byte that is to be captured."""
 
 
 class Store(Protocol):
@@ -25,6 +31,11 @@ class Store(Protocol):
 
     def write(self, records: Sequence[Record], *, sync: bool = False) -> None:
         """Raises ``LocalError`` where the disk refuses; the process must end then, never retry."""
+        ...
+
+    def take_captured(self, mark: bytes) -> Iterator[tuple[bytes, bytes]] | None:
+        """The entries under the prefix as the batch with this mark left them, once; ``None`` where that was not
+        the newest capture of this process's life."""
         ...
 
     def close(self) -> None: ...

@@ -119,6 +119,11 @@ def build_executed_records(header: ShardHeader, *, attested: bool) -> list[Recor
     return records
 
 
+def build_height_record(height: int) -> Record:
+    """The chain store may reach this height from now on, without our having executed what lies below."""
+    return Record(_HIGHEST_KEY, height.to_bytes(_HEIGHT_BYTES, "big"))
+
+
 def build_attested_record(header: ShardHeader) -> Record:
     """The header that we are about to attest."""
     return Record(_ATTESTED + header.height.to_bytes(_HEIGHT_BYTES, "big"), encode(header))

@@ -1,8 +1,8 @@
 """The frames that replicas exchange: their kinds, their structs, and the bounded decoding of each.
 
-An engine's own messages travel under ``ENGINE`` and are decoded by the engine's factory; beacon blocks and
-submissions (``BEACON_BLOCK``, ``SUBMISSION``) by ``crosslink``. Everything else is decoded here, in one step that
-gives a value or raises ``RemoteError``. What does not live here: what a replica does with a message.
+An engine's own messages travel under ``ENGINE`` and are decoded by the engine's factory; beacon blocks, bases and
+submissions (``BEACON_BLOCK``, ``BASE``, ``SUBMISSION``) by ``crosslink``. Everything else is decoded here, in one
+step that gives a value or raises ``RemoteError``. What does not live here: what a replica does with a message.
 
 Kinds are numbered from 0; the transport keeps those from 0xF0 for itself. Retired kinds: none.
 """
@@ -17,6 +17,17 @@ import msgspec
 from consensus.certificate import Attestation, Certificate
 from consensus.committee import Committee
 from crosslink.header import ShardHeader
+from node.snapshot_frames import (
+    MAX_CHUNK_BYTES,
+    MAX_MANIFEST_BYTES,
+    BaseRequest,
+    ChunkRequest,
+    ManifestRequest,
+    SnapshotChunk,
+    SnapshotManifest,
+    SnapshotOffers,
+    SnapshotQuery,
+)
 from primitives.codec import Digest, Unsigned, Wire, decode, encode
 from primitives.errors import RemoteError
 from primitives.hashing import hash_tagged
@@ -39,6 +50,14 @@ class FrameKind(IntEnum):
     BEACON_BLOCK = 11
     BEACON_REQUEST = 12
     SUBMISSION = 13
+    SNAPSHOT_QUERY = 14
+    SNAPSHOT_OFFERS = 15
+    MANIFEST_REQUEST = 16
+    MANIFEST = 17
+    CHUNK_REQUEST = 18
+    CHUNK = 19
+    BASE_REQUEST = 20
+    BASE = 21
 
 
 MAX_VOTE_FRAME_BYTES: Final = 256 << 10
@@ -123,11 +142,13 @@ class RangeBlock(Wire, frozen=True):
 
 
 class RangeResponse(Wire, frozen=True):
-    """Consecutive blocks from ``first`` on; empty where the sender has none. ``tip`` is its certified height."""
+    """Consecutive blocks from ``first`` on; empty where the sender has none. ``tip`` is its certified height,
+    ``floor`` the lowest from which it has every block: below that it has pruned them, or never had them."""
 
     first: Unsigned
     tip: Unsigned
     blocks: Annotated[tuple[RangeBlock, ...], msgspec.Meta(max_length=MAX_RANGE_BLOCKS)]
+    floor: Unsigned = 1
 
 
 class BeaconRequest(Wire, frozen=True):
@@ -136,6 +157,9 @@ class BeaconRequest(Wire, frozen=True):
     first: Unsigned
 
 
+SnapshotMessage: TypeAlias = (
+    SnapshotQuery | SnapshotOffers | ManifestRequest | SnapshotManifest | ChunkRequest | SnapshotChunk
+)
 PeerMessage: TypeAlias = (
     Attestation
     | Certificate
@@ -147,6 +171,8 @@ PeerMessage: TypeAlias = (
     | RangeRequest
     | RangeResponse
     | BeaconRequest
+    | SnapshotMessage
+    | BaseRequest
 )
 
 _DECODED: Final[dict[int, tuple[type, int]]] = {
@@ -160,6 +186,13 @@ _DECODED: Final[dict[int, tuple[type, int]]] = {
     FrameKind.RANGE_REQUEST: (RangeRequest, MAX_REQUEST_BYTES),
     FrameKind.RANGE: (RangeResponse, MAX_RANGE_BYTES),
     FrameKind.BEACON_REQUEST: (BeaconRequest, MAX_REQUEST_BYTES),
+    FrameKind.SNAPSHOT_QUERY: (SnapshotQuery, MAX_REQUEST_BYTES),
+    FrameKind.SNAPSHOT_OFFERS: (SnapshotOffers, MAX_REQUEST_BYTES),
+    FrameKind.MANIFEST_REQUEST: (ManifestRequest, MAX_REQUEST_BYTES),
+    FrameKind.MANIFEST: (SnapshotManifest, MAX_MANIFEST_BYTES),
+    FrameKind.CHUNK_REQUEST: (ChunkRequest, 2 * MAX_REQUEST_BYTES),
+    FrameKind.CHUNK: (SnapshotChunk, MAX_CHUNK_BYTES),
+    FrameKind.BASE_REQUEST: (BaseRequest, MAX_REQUEST_BYTES),
 }
 
 

@@ -20,14 +20,14 @@ bucket holds a few records; ``benchmarks/bench_state_tree.py`` prints the figure
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Final
 
 from primitives.codec import Digest, Unsigned, Wire
 from primitives.errors import LocalError, RemoteError
 from primitives.hashing import DIGEST_BYTES, frame_part, frame_tag, hash_tagged
-from primitives.merkle import LEAF_PREFIX, NODE_PREFIX, compute_leaf_hash, verify_inclusion
+from primitives.merkle import LEAF_PREFIX, NODE_PREFIX, compute_leaf_hash, compute_root, verify_inclusion
 
 DEFAULT_BUCKET_COUNT: Final = 1024
 MAX_BUCKET_COUNT: Final = 65_536
@@ -67,6 +67,20 @@ def compute_bucket_index(key: bytes, bucket_count: int) -> int:
     """The bucket of ``key``: as many first bits of its tagged hash as number ``bucket_count`` buckets."""
     first_bytes = int.from_bytes(hash_tagged(_KEY_TAG, key)[:2], "big")
     return first_bytes * bucket_count // MAX_BUCKET_COUNT
+
+
+def compute_bucket_hash(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The hash of the bucket that holds exactly these (key, value), given in ascending order of keys: 32 bytes."""
+    hasher = sha256(_BUCKET_FRAME)
+    for key, value in entries:
+        hasher.update(frame_part(key) + _DIGEST_LENGTH + hash_value(value))
+    return hasher.digest()
+
+
+def compute_root_of_buckets(bucket_hashes: Sequence[bytes]) -> bytes:
+    """The root of the tree whose buckets have these hashes, in order. It fixes their number too: a bucket's hash is
+    hashed behind the leaf prefix, so no interior node passes for one."""
+    return compute_root(bucket_hashes)
 
 
 class _Bucket:

@@ -160,6 +160,7 @@ class Cluster:
             wall=lambda: GENESIS_MS + self.now_ms + node.skew_ms,
             role=role,
             limits=self.limits,
+            bucket_count=getattr(node.application, "bucket_count", None),
         )
 
     def start(self, *indices: int) -> None:

@@ -58,13 +58,15 @@ def find_id(data: bytes) -> bytes:
 class ToyApplication:
     """State: the values by key, the highest nonce by sender, and the executed batches."""
 
+    bucket_count = 256
+
     def __init__(self, scheme: SignatureScheme, lifetime_blocks: int = 1_024, salt: bytes = b"") -> None:
         self._scheme = scheme
         self._salt = salt
         self.values: dict[bytes, bytes] = {}
         self._nonces: dict[bytes, int] = {}
         self._executed = ExecutedBatches(lifetime_blocks)
-        self._tree = StateTree(256)
+        self._tree = StateTree(self.bucket_count)
         self.wants = Readiness.IDLE
         self.verified = 0
 
@@ -125,7 +127,7 @@ class ToyApplication:
 
     def load(self, records: Iterable[tuple[bytes, bytes]]) -> bytes:
         everything = dict(records)
-        self._tree = StateTree(256)
+        self._tree = StateTree(self.bucket_count)
         self._nonces = {
             key[1:]: int.from_bytes(value, "big") for key, value in everything.items() if key[:1] == b"n"
         }
