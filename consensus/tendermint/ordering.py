@@ -49,6 +49,7 @@ from consensus.tendermint.records import (
     ROUND,
     VALID,
     CurrentRound,
+    HeightRecords,
     Lock,
     compute_slot_key,
 )
@@ -92,13 +93,17 @@ class Ordering:
         if number > state.last_slot or state.height is not None:
             return False
         records = state.unread.pop(number, None)
+        height = state.height = self._make_height(number, records)
         if records is None:
-            state.height = create_height(state, number)
-            self._run(state.height, steps.StartRound(0))
+            self._run(height, steps.StartRound(0))
         else:
-            state.height = restore_height(state, number, records)
-            self._resume(state.height)
+            self._resume(height)
         return True
+
+    def _make_height(self, number: int, records: HeightRecords | None) -> Height:
+        if records is None:
+            return create_height(self._state, number)
+        return restore_height(self._state, number, records)
 
     def _resume(self, height: Height) -> None:
         """After a restart: say again what was logged, for it may never have left, and ask for what we lack."""
@@ -336,7 +341,11 @@ class Ordering:
             height.scheduled.setdefault(steps.TimeoutKind.PROPOSE, None)
             return ()
         height.due = None
-        return (_tell_core(proposal, height.held[proposal.digest].is_valid),)
+        told = _tell_core(proposal, height.held[proposal.digest].is_valid)
+        if height.proposal_proof is None:
+            return (told,)
+        # The prevotes of that round may be forgotten; like everybody else we have them from the proposal.
+        return (steps.PolkaProven(proposal.valid_round, proposal.digest), told)
 
     def _keep_valid(self, height: Height, round: int, value: bytes) -> None:
         proof = height.book.find_polka(height.number, round, value)
