@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -29,8 +30,8 @@ def list_recorded(world: World) -> list[set[tuple[int, int]]]:
     return found
 
 
-def start(*roles: Role) -> World:
-    world = build_world(calm_plan(770, SHARDED, *roles))
+def start(*roles: Role, engine: str = "pbft") -> World:
+    world = build_world(calm_plan(770, replace(SHARDED, engine=engine), *roles))
     for host in world.hosts.values():
         host.start()
     world.load.start()
@@ -54,6 +55,14 @@ def test_a_liar_is_recorded_at_the_beacon_within_a_bound(role: Role) -> None:
     world.run_until(lambda: all(found == {culprit} for found in list_recorded(world)), BOUND_US)
     assert not world.verdicts.violations, world.verdicts.violations
     assert list_recorded(world) and all(found == {culprit} for found in list_recorded(world))
+
+
+@pytest.mark.parametrize("engine", ["tendermint", "hotstuff"])
+def test_every_engine_says_how_its_own_messages_contradict(engine: str) -> None:
+    world = start(Role("s0v1", Lie.DOUBLE_VOTE), engine=engine)
+    world.run_until(lambda: all(found == {(0, 1)} for found in list_recorded(world)), BOUND_US)
+    assert not world.verdicts.violations, world.verdicts.violations
+    assert all(found == {(0, 1)} for found in list_recorded(world))
 
 
 def test_a_liar_in_every_committee_at_once_is_recorded() -> None:
