@@ -3,6 +3,8 @@
 Start: open the home, build the replica, bind the API's port, listen for peers, write ``process.json``, start the
 pump. Stop (a signal, the control socket, ``Halted``): streams get their close frame and requests are drained,
 then the pump ends between two rounds, links close, databases close. A second signal ends the process at once.
+When the replica has installed a snapshot, the same happens but for the databases, and everything starts again with
+the same ports and addresses.
 
 What does not live here: what a replica is made of (``node.validator``), what the API answers
 (``node.node_service``), any protocol decision.
@@ -39,7 +41,7 @@ from node.rpc.app import RpcApplication
 from node.rpc.server import RpcListener, RpcServer
 from node.transport import Transport
 from node.transport_config import TransportConfig
-from node.validator import Validator, build_validator
+from node.validator import PlacedSeed, Validator, build_validator
 from primitives.errors import LocalError
 from primitives.signing import check_verification_rule
 
@@ -64,6 +66,17 @@ class Edges:
     server: RpcServer
     stop: trio.Event
     drained: trio.Event
+    asked: trio.Event
+    """Somebody wants the node to end: a signal, the control socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What a node keeps when its replica is opened anew: its port, the addresses of others, the faults in force."""
+
+    p2p_port: int
+    addresses: tuple[PlacedSeed, ...]
+    faults: LinkFaults
 
 
 def start_node(home: Path, environment: Mapping[str, str], prompt: Callable[[str], str] | None) -> None:
@@ -77,38 +90,64 @@ def start_node(home: Path, environment: Mapping[str, str], prompt: Callable[[str
         listener = RpcListener(opened.config.rpc.host, opened.config.rpc.port)
         stack.callback(listener.close)
         stack.callback(remove_process_file, home)
-        validator = build_validator(opened)
-        # What start-up made stays for good; the collector need not look at it again. Messages and state records
-        # make no cycles, so it looks rarely at the rest: its pauses were a tenth of a busy validator's time.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
-        trio.run(_run, opened, validator, listener)
+        carried = _open_and_run(opened, listener, None)
+        while carried is not None:
+            listener = RpcListener(opened.config.rpc.host, listener.port)
+            stack.callback(listener.close)
+            carried = _open_and_run(opened, listener, carried)
 
 
-async def _run(opened: OpenHome, validator: Validator, listener: RpcListener) -> None:
+def _open_and_run(opened: OpenHome, listener: RpcListener, carried: Carried | None) -> Carried | None:
+    """Run until the node is told to stop, or (then it returns what to go on with) until a snapshot is installed."""
+    validator = build_validator(opened)
+    # What start-up made stays for good; the collector need not look at it again. Messages and state records
+    # make no cycles, so it looks rarely at the rest: its pauses were a tenth of a busy validator's time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    return trio.run(_run, opened, validator, listener, carried)
+
+
+async def _run(
+    opened: OpenHome, validator: Validator, listener: RpcListener, carried: Carried | None
+) -> Carried | None:
     log = member_logger(validator.member.name, opened.config.committee)
-    edges = _build_edges(opened, validator, listener)
+    edges = _build_edges(opened, validator, listener, carried)
     try:
         async with trio.open_nursery() as nursery:
             port = await nursery.start(edges.transport.run)
             await nursery.start(_serve_api, edges)
             await _start_control(nursery, edges)
-            nursery.start_soon(edges.pump.run, Start())
-            nursery.start_soon(_wait_signals, edges.stop)
+            nursery.start_soon(_pump, edges)
+            nursery.start_soon(_wait_signals, edges)
             nursery.start_soon(_tell_changes, edges)
             process = ProcessFile(validator.member.name, os.getpid(), port, listener.port, listener.url, wall_ms())
             write_process_file(opened.config.home, process)
             log.info("started", p2p_port=port, rpc=listener.url, height=validator.replica.statistics().height)
             await edges.stop.wait()
-            log.info("stopping")
+            log.info("stopping" if edges.asked.is_set() else "opening anew with the snapshot")
             edges.server.stop()
             with trio.move_on_after(STOP_DEADLINE_S):
                 await edges.drained.wait()
             nursery.cancel_scope.cancel()
     except* LocalError as group:
         raise _first(group) from None
+    if not edges.asked.is_set():
+        return Carried(port, _list_addresses(edges), edges.faults)
     log.info("stopped")
+    return None
+
+
+async def _pump(edges: Edges) -> None:
+    """The pump returns only when a snapshot is installed."""
+    await edges.pump.run(Start())
+    edges.stop.set()
+
+
+def _list_addresses(edges: Edges) -> tuple[PlacedSeed, ...]:
+    found = [(member, edges.transport.address_of(member)) for member in edges.validator.peers]
+    placed = [(member, *address.rsplit(":", 1)) for member, address in found if address is not None]
+    return tuple([(member, host.strip("[]"), int(port)) for member, host, port in placed])
 
 
 def _first(group: BaseExceptionGroup[LocalError]) -> LocalError:
@@ -119,11 +158,11 @@ def _first(group: BaseExceptionGroup[LocalError]) -> LocalError:
     return error
 
 
-def _build_edges(opened: OpenHome, validator: Validator, listener: RpcListener) -> Edges:
+def _build_edges(opened: OpenHome, validator: Validator, listener: RpcListener, carried: Carried | None) -> Edges:
     config = opened.config
     log = member_logger(validator.member.name, config.committee)
     rng = Random(secrets.token_bytes(32))
-    faults = LinkFaults(rng)
+    faults = LinkFaults(rng) if carried is None else carried.faults
     metrics = Metrics(validator.member.name, config.committee)
 
     def send(outgoing: Outgoing) -> None:
@@ -158,7 +197,7 @@ def _build_edges(opened: OpenHome, validator: Validator, listener: RpcListener) 
         sync_in_thread=opened.probe.p50_us > SLOW_SYNC_US,
     )
     transport = Transport(
-        _build_transport_config(opened, validator),
+        _build_transport_config(opened, validator, carried),
         opened.seed,
         validator.peers,
         validator.peers,
@@ -169,17 +208,25 @@ def _build_edges(opened: OpenHome, validator: Validator, listener: RpcListener) 
         rng=rng,
         faults=faults,
     )
-    for seed in validator.seeds:
+    for seed in validator.seeds if carried is None else carried.addresses:
         transport.set_address(*seed)
     service = ReplicaService(opened, validator, pump, transport)
     application = RpcApplication(service, metrics.registry)
     _add_sources(metrics, opened, validator, pump, transport)
     return Edges(
-        opened, validator, faults, transport, pump, RpcServer(application, listener), trio.Event(), trio.Event()
+        opened,
+        validator,
+        faults,
+        transport,
+        pump,
+        RpcServer(application, listener),
+        stop=trio.Event(),
+        drained=trio.Event(),
+        asked=trio.Event(),
     )
 
 
-def _build_transport_config(opened: OpenHome, validator: Validator) -> TransportConfig:
+def _build_transport_config(opened: OpenHome, validator: Validator, carried: Carried | None) -> TransportConfig:
     p2p = opened.config.p2p
     return TransportConfig(
         chain=opened.chain,
@@ -187,7 +234,7 @@ def _build_transport_config(opened: OpenHome, validator: Validator) -> Transport
         shard=validator.committee.shard,
         index=validator.member.index,
         listen_host=p2p.host,
-        listen_port=p2p.port,
+        listen_port=p2p.port if carried is None else carried.p2p_port,
         advertise_host=p2p.advertise,
         address_sequence=wall_ms(),
     )
@@ -225,12 +272,13 @@ async def _tell_changes(edges: Edges) -> None:
         before = now
 
 
-async def _wait_signals(stop: trio.Event) -> None:
+async def _wait_signals(edges: Edges) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
         async for _ in received:
-            if stop.is_set():
+            if edges.asked.is_set():
                 os._exit(1)
-            stop.set()
+            edges.asked.set()
+            edges.stop.set()
 
 
 # --- the control socket of devnets -------------------------------------------------------------------------
@@ -254,6 +302,7 @@ async def _start_control(nursery: trio.Nursery, edges: Edges) -> None:
         return {}
 
     def on_stop(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        edges.asked.set()
         edges.stop.set()
         return {}
 

@@ -347,6 +347,10 @@ class SimulatedHost:
                 self._end("halted")
                 self._observer.on_halt(self, effects.halt)
                 return
+            if effects.reopens:
+                self._end("opened anew")
+                self.start()
+                return
         self._is_round_planned = False
         if not self._has_started:
             self._has_started = True

@@ -36,7 +36,7 @@ from testnet.simulator.disk import Disk
 from testnet.simulator.host import WallClock
 from testnet.simulator.plan import Kind, Shape
 from testnet.simulator.signatures import KeyMaker
-from testnet.simulator.toy_application import ToyApplication
+from testnet.simulator.toy_application import BUCKETS, ToyApplication
 from testnet.simulator.wrapped_factory import SharedReading
 
 GENESIS_MS: Final = 1_700_000_000_000
@@ -58,6 +58,15 @@ def build_parameters(shape: Shape) -> ProtocolParameters:
         transfer_deadline_min_blocks=8,
         transfer_deadline_max_blocks=2_000,
         channel_window=256,
+    )
+
+
+def build_limits(shape: Shape) -> ReplicaLimits:
+    """As in production, but for snapshots and pruning, which no run lives long enough for otherwise."""
+    return ReplicaLimits(
+        snapshot_blocks=shape.snapshot_blocks,
+        snapshot_gap_blocks=2 * shape.snapshot_blocks,
+        keep_blocks=shape.keep_blocks or None,
     )
 
 
@@ -192,7 +201,8 @@ class SimulatedNetwork:
             vote_log=disk.vote_log.load(),
             wall=wall,
             role=role,
-            limits=ReplicaLimits(),
+            limits=build_limits(self.shape),
+            bucket_count=BUCKETS if self.shape.kind is Kind.TOY else None,
         )
 
     def _build_application(self, shard: int) -> tuple[Application, Role]:

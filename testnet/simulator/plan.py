@@ -37,7 +37,9 @@ class Kind(Enum):
 @dataclass(frozen=True, slots=True)
 class Shape:
     """``shards`` and ``beacon_members`` matter where there is a beacon. ``engine`` is a registered name, or
-    ``module:attribute`` of a factory. ``paranoid`` lets venues check themselves after every block."""
+    ``module:attribute`` of a factory. ``paranoid`` lets venues check themselves after every block. Members make a
+    snapshot every ``snapshot_blocks``, take one where they are two of these behind, and keep ``keep_blocks`` (0: no
+    snapshots, everything is kept)."""
 
     kind: Kind
     members: int = 4
@@ -47,6 +49,8 @@ class Shape:
     window_slots: int = 16
     rotation_slots: int = 0
     paranoid: bool = False
+    snapshot_blocks: int = 0
+    keep_blocks: int = 0
 
     def list_members(self) -> dict[int, tuple[str, ...]]:
         """The names of all members, by shard."""

@@ -52,6 +52,7 @@ class Node:
     application: Any
     replica: Replica | None = None
     life: int = 0
+    reopened: int = 0
     skew_ms: int = 0
     salt: bytes = b""
     timers: dict[str, int] = field(default_factory=dict)
@@ -205,8 +206,9 @@ class Cluster:
         gathered: list[Effects] = []
         for event in events:
             gathered.append(node.replica.handle(event, self.now_ms))
-        while node.replica.busy:
-            gathered.append(node.replica.work(self.now_ms))
+        replica = node.replica
+        while replica.busy and node.replica is replica:
+            gathered.append(replica.work(self.now_ms))
             self._honour(node, gathered)
             gathered = []
         self._honour(node, gathered)
@@ -226,6 +228,10 @@ class Cluster:
             node.alarms.extend(effects.alarms)
             if effects.halt is not None:
                 node.halted = effects.halt
+        if any(effects.reopens for effects in gathered):
+            node.reopened += 1
+            self.kill(node.index)
+            self.start(node.index)
 
     def _set_timer(self, node: Node, timer: str, delay_ms: int | None) -> None:
         if delay_ms is None:
