@@ -145,9 +145,13 @@ async def _pump(edges: Edges) -> None:
 
 
 def _list_addresses(edges: Edges) -> tuple[PlacedSeed, ...]:
-    found = [(member, edges.transport.address_of(member)) for member in edges.validator.peers]
-    placed = [(member, *address.rsplit(":", 1)) for member, address in found if address is not None]
-    return tuple([(member, host.strip("[]"), int(port)) for member, host, port in placed])
+    placed: list[PlacedSeed] = []
+    for member in edges.validator.peers:
+        address = edges.transport.address_of(member)
+        if address is not None:
+            host, _, port = address.rpartition(":")
+            placed.append((member, host, int(port)))
+    return tuple(placed)
 
 
 def _first(group: BaseExceptionGroup[LocalError]) -> LocalError:
