@@ -21,8 +21,10 @@ from testnet.simulator.requests import (
     replay,
     run_seeds,
 )
+from testnet.simulator.twins_command import simulate_twins
 
 simulate_app = typer.Typer(name="simulate", help="Break engines on virtual time, by seed.")
+simulate_app.command("twins")(simulate_twins)
 
 
 @simulate_app.callback(invoke_without_command=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 from consensus.certificate import Attestation
 from consensus.committee import Committee
@@ -25,7 +26,12 @@ from testnet.simulator.twins_scenarios import Setting
 TICK_US: Final = 40 * US_PER_MS
 LOOK_US: Final = 10 * US_PER_MS
 MIN_DELAY_US: Final = US_PER_MS // 2
-MAX_DELAY_US: Final = 6 * US_PER_MS
+LOSSES: Final = (0.0, 0.0, 0.15, 0.35)
+"""Shares of what nodes send within their sets that is lost while a script lasts; each run has one of them."""
+SETTLED_DELAYS_US: Final = ((MIN_DELAY_US, 6 * US_PER_MS), (50 * US_PER_MS, 70 * US_PER_MS))
+SLOW_DELAYS_US: Final = (3 * US_PER_MS, 12 * US_PER_MS, 50 * US_PER_MS)
+"""While a script lasts each direction of each link has its own longest delay: one node sees a quorum long before
+another, and rounds end between the phases of a vote."""
 
 Reach: TypeAlias = Callable[[EngineHost, EngineHost], bool]
 """Whether what the first sends now gets to the second."""
@@ -55,19 +61,29 @@ class EngineCommittee:
         parameters: EngineParameters,
         seed: int,
         reach: Reach,
+        on_sent: Callable[[EngineHost, Any], None],
         sink: Callable[[str], None] | None = None,
     ) -> None:
-        """``sink`` gets a line per decision, complaint and message, for people."""
+        """``on_sent`` sees each message before anybody is asked whether it reaches them. ``sink`` gets a
+        line per decision, complaint and message, for people."""
         self.scheduler = Scheduler()
         self.complaints: list[Complaint] = []
         self.note = sink
         self._factory = factory
         self._reach = reach
+        self._on_sent = on_sent
         self._rng = Chance(seed).stream("delays")
         self._keys = TokenKeys(0)
         signers = [self._keys.make("member", index) for index in range(setting.nodes)]
         self.committee = Committee(ZERO_DIGEST, 0, 0, 0, tuple(signer.public_key for signer in signers))
         self._agreed: dict[int, bytes] = {}
+        self._min_delay_us = MIN_DELAY_US
+        self._loss = self._rng.choice(LOSSES)
+        self._max_delays_us = {
+            (source, target): self._rng.choice(SLOW_DELAYS_US)
+            for source in range(setting.total)
+            for target in range(setting.total)
+        }
         self.hosts: list[EngineHost] = []
         for node in range(setting.total):
             index = setting.member_of(node)
@@ -107,13 +123,24 @@ class EngineCommittee:
             for peer in self.hosts:
                 if peer.certified < host.certified and self._reach(host, peer):
                     blocks = host.chain[peer.certified : peer.certified + CATCH_UP_BLOCKS]
-                    self._later(lambda peer=peer, blocks=blocks: peer.on_blocks(blocks))  # type: ignore[misc]
+                    self._carry(host, peer, partial(peer.on_blocks, blocks))
             self.scheduler.after(TICK_US, tick)
 
         self.scheduler.after(self._rng.randint(1, TICK_US), tick)
 
-    def _later(self, action: Callable[[], None]) -> None:
-        self.scheduler.after(self._rng.randint(MIN_DELAY_US, MAX_DELAY_US), action)
+    def settle_links(self) -> None:
+        """All links are alike from now on: quick, or so slow that the base timeout is too short for a view."""
+        min_us, max_us = self._rng.choice(SETTLED_DELAYS_US)
+        self._min_delay_us = min_us
+        self._loss = 0.0
+        self._max_delays_us = dict.fromkeys(self._max_delays_us, max_us)
+
+    def _carry(self, sender: EngineHost, receiver: EngineHost, action: Callable[[], None]) -> None:
+        if self._loss and self._rng.random() < self._loss:
+            return
+        max_us = self._max_delays_us[sender.node, receiver.node]
+        min_us = self._min_delay_us
+        self.scheduler.after(min_us + int(self._rng.random() * (max_us - min_us)), action)
 
     # --- the network -----------------------------------------------------------------------------------
 
@@ -122,8 +149,9 @@ class EngineCommittee:
         signer, message = read_message(self._factory, send.message, self.committee)
         if self.note is not None:
             self._note(sender, f"sends {message!r} to {'all' if send.to is None else send.to}")
+        self._on_sent(sender, message)
         for receiver in self._list_receivers(sender, send.to):
-            self._later(lambda receiver=receiver: self._deliver(receiver, signer, message))  # type: ignore[misc]
+            self._carry(sender, receiver, partial(self._deliver, sender, receiver, signer, message))
 
     def _list_receivers(self, sender: EngineHost, to: int | None) -> list[EngineHost]:
         return [
@@ -132,20 +160,21 @@ class EngineCommittee:
             if host.index != sender.index and to in (None, host.index) and self._reach(sender, host)
         ]
 
-    def _deliver(self, receiver: EngineHost, signer: int, message: object) -> None:
+    def _deliver(self, sender: EngineHost, receiver: EngineHost, signer: int, message: Any) -> None:
         if receiver.is_broken or not receiver.engine.needs(signer, message):
             return
         try:
             self._factory.verify_message(signer, message, self.committee, self._keys)
         except RemoteError as error:
-            self.complain("refusal", receiver, f"refuses an honest engine's message: {error}")
+            if sender.is_honest:
+                self.complain("refusal", receiver, f"refuses what honest node {sender.node} sent: {error}")
             return
         receiver.receive(signer, message)
 
     def spread_attestation(self, sender: EngineHost, attestation: Attestation) -> None:
         """To all that it reaches."""
         for receiver in self._list_receivers(sender, None):
-            self._later(lambda receiver=receiver: receiver.on_attestation(attestation))  # type: ignore[misc]
+            self._carry(sender, receiver, partial(receiver.on_attestation, attestation))
 
     def fetch_payload(self, host: EngineHost, digest: bytes, sources: Sequence[int]) -> bytes | None:
         """From the first source that holds it and reaches ``host``."""

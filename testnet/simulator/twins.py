@@ -21,9 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from consensus.engine import EngineFactory, EngineParameters, EngineStatistics, WorkLevel
+from consensus.pbft.messages import ViewChange
 from primitives.hashing import hash_tagged
 from testnet.simulator.engine_committee import Complaint, EngineCommittee
 from testnet.simulator.engine_host import EngineHost
@@ -42,10 +43,12 @@ SCRIPTED_SCHEDULE: Final = "scripted"
 
 @dataclass(frozen=True, slots=True)
 class RoundMap:
-    """The round of a node is ``offset`` + view + ``per_height`` · (last certified height)."""
+    """The round of a node is ``offset`` + view + ``per_height`` · (last certified height). Messages of the types
+    ``asking`` ask for the view that they name, and who asked for a view is in its round."""
 
     offset: int
     per_height: int
+    asking: tuple[type[Any], ...] = ()
 
     def compute_round(self, statistics: EngineStatistics) -> int:
         """Of a node whose engine has these statistics."""
@@ -53,7 +56,7 @@ class RoundMap:
 
 
 ROUND_MAPS: Final[Mapping[str, RoundMap]] = {
-    "pbft": RoundMap(offset=1, per_height=0),
+    "pbft": RoundMap(offset=1, per_height=0, asking=(ViewChange,)),
     "hotstuff": RoundMap(offset=0, per_height=0),
     "tendermint": RoundMap(offset=1, per_height=1),
 }
@@ -96,6 +99,7 @@ class _Play:
             build_engine_parameters(scenario, self._map),
             int.from_bytes(identity[:8], "big"),
             self._reaches,
+            self._on_sent,
             sink,
         )
         self._sets = [
@@ -103,6 +107,7 @@ class _Play:
             for entry in scenario.rounds
         ]
         self._entered: dict[int, tuple[int, int]] = {}
+        self._asked: dict[int, int] = {}
         self._is_healed = False
 
     def run(self) -> TwinsOutcome:
@@ -125,7 +130,12 @@ class _Play:
 
     def _round_of(self, host: EngineHost) -> int:
         by_clock = 1 + self._committee.scheduler.now_us // SCRIPT_CLOCK_US
-        return max(by_clock, self._map.compute_round(host.statistics))
+        return max(by_clock, self._map.compute_round(host.statistics), self._asked.get(host.node, 0))
+
+    def _on_sent(self, host: EngineHost, message: Any) -> None:
+        if isinstance(message, self._map.asking):
+            asked = self._map.offset + message.view
+            self._asked[host.node] = max(asked, self._asked.get(host.node, 0))
 
     def _is_script_over(self) -> bool:
         return all(self._round_of(host) > len(self._scenario.rounds) for host in self._committee.honest)
@@ -155,6 +165,7 @@ class _Play:
     def _heal(self) -> None:
         committee, setting = self._committee, self._scenario.setting
         self._is_healed = True
+        committee.settle_links()
         honest = committee.honest
         goal = max((host.certified for host in committee.hosts), default=0) + LIVE_SLOTS
         if len(honest) < setting.quorum or not honest:

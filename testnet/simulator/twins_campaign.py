@@ -12,7 +12,8 @@ from dataclasses import replace
 from multiprocessing import get_context
 from typing import Final
 
-from consensus.engine import EngineFactory, load_engine_factory
+from consensus.engine import EngineFactory
+from testnet.simulator.networks import load_factory
 from testnet.simulator.twins import TwinsOutcome, run_scenario
 from testnet.simulator.twins_scenarios import Partition, Round, Scenario
 
@@ -22,9 +23,9 @@ MAX_SHRINK_RUNS: Final = 400
 
 
 def run_campaign(engine: str, scenarios: Sequence[Scenario], jobs: int) -> Iterator[TwinsOutcome]:
-    """The outcome of each scenario, in order, as they come. ``engine`` is a registered name."""
+    """The outcome of each scenario, in order, as they come. ``engine`` is as in ``networks.load_factory``."""
     if jobs == 1 or len(scenarios) <= CHUNK:
-        factory = load_engine_factory(engine)
+        factory = load_factory(engine)
         for scenario in scenarios:
             yield run_scenario(scenario, factory)
         return
@@ -37,7 +38,7 @@ def run_campaign(engine: str, scenarios: Sequence[Scenario], jobs: int) -> Itera
 
 def _run_chunk(chunk: tuple[str, Sequence[Scenario]]) -> list[TwinsOutcome]:
     engine, scenarios = chunk
-    factory = load_engine_factory(engine)
+    factory = load_factory(engine)
     return [run_scenario(scenario, factory) for scenario in scenarios]
 
 

@@ -13,9 +13,10 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from consensus.engine import load_engine_factory
+from node.cli.options import JsonOption
 from node.clock import monotonic_us
 from primitives.errors import LocalError
+from testnet.simulator.networks import load_factory
 from testnet.simulator.scheduler import US_PER_MS
 from testnet.simulator.twins import TwinsOutcome, run_scenario
 from testnet.simulator.twins_campaign import run_campaign, shrink_scenario
@@ -27,7 +28,7 @@ MAX_WRITTEN: Final = 20
 
 
 def simulate_twins(
-    engine: Annotated[str, typer.Option(help="A registered engine.")] = "pbft",
+    engine: Annotated[str, typer.Option(help="Registered, or module:factory.")] = "pbft",
     validators: Annotated[int, typer.Option(help="Members of the committee.")] = 4,
     twins: Annotated[int, typer.Option(help="Members with a second process under the same key.")] = 1,
     rounds: Annotated[int, typer.Option(help="Scripted rounds of each scenario.")] = 7,
@@ -38,18 +39,18 @@ def simulate_twins(
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
     shrink: Annotated[bool, typer.Option("--shrink", help="Make failing scenarios smaller first.")] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Print every message of failing scenarios.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Twins: members with duplicated keys under scripted leaders and partitions."""
     if not 1 <= jobs <= MAX_JOBS:
         raise LocalError(f"--jobs: must lie between 1 and {MAX_JOBS}, not {jobs}")
-    factory = load_engine_factory(engine)
+    factory = load_factory(engine)
     if file is None:
         drawn = draw_scenarios(Setting(validators, twins), rounds, scenarios, seed)
-        label = f"twins-{engine}-seed-{seed}"
+        label = f"twins-{factory.name}-seed-{seed}"
     else:
         drawn = read_scenarios(file)
-        label = f"twins-{engine}-{file.stem}"
+        label = f"twins-{factory.name}-{file.stem}"
     started_us = monotonic_us()
     failed: list[dict[str, Any]] = []
     failures = events = slots = 0

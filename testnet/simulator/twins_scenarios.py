@@ -207,7 +207,7 @@ def _normalise(sets: Sequence[Sequence[int]]) -> Partition:
 
 def write_scenarios(path: Path, scenarios: Sequence[Scenario]) -> None:
     """All of one setting, to read again with ``read_scenarios``."""
-    path.write_bytes(msgspec.json.format(format_scenarios(scenarios), indent=1) + b"\n")
+    path.write_bytes(format_scenarios(scenarios).replace(b'{"round_leaders"', b'\n{"round_leaders"') + b"\n")
 
 
 def format_scenarios(scenarios: Sequence[Scenario]) -> bytes:
