@@ -62,6 +62,7 @@ class Clients:
         self._seen_heights: dict[int, None] = {}
         self._ticket = 0
         self._tickets: dict[tuple[str, int], bytes] = {}
+        self._sent: set[bytes] = set()
         self.submitted = self.certified = self.refused = 0
         self.codes: dict[str, int] = {}
 
@@ -75,9 +76,14 @@ class Clients:
         """Transactions that are neither certified nor refused."""
         return len(self._waiting)
 
+    def has_sent(self, identity: bytes) -> bool:
+        """Whether this transaction is of one of these clients."""
+        return identity in self._sent
+
     def send(self, identity: bytes, data: bytes) -> None:
         """A new transaction."""
         self.submitted += 1
+        self._sent.add(identity)
         self._waiting[identity] = _Waiting(data, self._scheduler.now_us)
         self._offer(identity, data)
 

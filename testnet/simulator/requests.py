@@ -89,7 +89,7 @@ def run_seeds(request: CampaignRequest) -> bool:
         traces.update(result.trace_hash.encode())
         if not result.is_ok and len(files) < len(tally.failures):
             files.append(str(_write_failure(result, request.schedules, commit)))
-            _note_failure(progress, result, commit, files[-1])
+            _note_failure(progress, result, files[-1])
         progress.show(f"seed {result.plan.seed}, {tally.failed} failed", tally.plans, len(seeds))
 
     tally = Tally()
@@ -168,8 +168,8 @@ def _write_failure(result: PlanResult, folder: Path, commit: str) -> Path:
     return path
 
 
-def _note_failure(progress: Progress, result: PlanResult, commit: str, path: str) -> None:
-    progress.note(f"{result.summary}\n  at {commit}; rialto simulate --replay {path}")
+def _note_failure(progress: Progress, result: PlanResult, path: str) -> None:
+    progress.note(f"seed {result.plan.seed} failed: {path}")
 
 
 def _describe(

@@ -23,6 +23,9 @@ from primitives.state_tree import StateTree
 MAX_COMMAND_BYTES: Final = 4_096
 LIFETIME_BLOCKS: Final = 1_024
 BUCKETS: Final = 16
+APPLIED: Final = b"\x01"
+"""The receipt of a command that took effect."""
+REPEATED: Final = b"\x00"
 
 
 class Command(Wire, frozen=True):
@@ -55,8 +58,7 @@ def compute_command_id(data: bytes) -> bytes:
 
 
 class ToyApplication:
-    """Satisfies ``node.application.Application``. Receipts: one byte, 1 where the command was applied, 0 where it
-    had been before."""
+    """Satisfies ``node.application.Application``. Its receipts are ``APPLIED`` or ``REPEATED``."""
 
     def __init__(self) -> None:
         self.load(())
@@ -86,7 +88,7 @@ class ToyApplication:
                 if is_new:
                     self._applied[key] = None
                     changes[key] = block.height.to_bytes(8, "big")
-                receipts.append(TransactionReceipt(transaction.id, bytes([is_new])))
+                receipts.append(TransactionReceipt(transaction.id, APPLIED if is_new else REPEATED))
         changes.update(self._executed.take_changes())
         return BlockResult(
             state_root=self._tree.update(changes),

@@ -32,7 +32,9 @@ from testnet.simulator.plan import TWIN_LIES, Kind, Lie, Plan
 from testnet.simulator.promises import RecordingSigner, read_unbinding_tags
 from testnet.simulator.scheduler import US_PER_MS, Chance, Scheduler
 from testnet.simulator.signatures import KeyMaker, RealKeys, TokenKeys
+from testnet.simulator.toy_application import APPLIED
 from testnet.simulator.trace import Trace
+from testnet.simulator.validity import ValidityChecker
 from testnet.simulator.votes import AttestationLogChecker, VoteChecker
 
 SAMPLE_US: Final = 100 * US_PER_MS
@@ -64,6 +66,7 @@ class World:
             VoteChecker(self.verdicts),
             AttestationLogChecker(self.verdicts),
             BoundsChecker(self.verdicts),
+            ValidityChecker(self.verdicts, self._has_sent, APPLIED if plan.shape.kind is Kind.TOY else None),
         ]
         if self.money is not None:
             self._checkers.append(self.money)
@@ -188,6 +191,9 @@ class World:
         if self.network.shape.kind is Kind.TOY:
             return ToyLoad(self.scheduler, rng, hosts, load)
         return VenueLoad(self.network, self.scheduler, rng, hosts, load, self._read_beacon_height)
+
+    def _has_sent(self, shard: int, transaction: bytes) -> bool:
+        return any(clients.has_sent(transaction) for clients in self.load.clients if clients.shard == shard)
 
     def _read_beacon_height(self) -> int:
         return self.agreement.certified_height(BEACON_SHARD) if self.network.has_beacon else 0
