@@ -5,9 +5,9 @@ decisions. It applies decisions in order, attests each to a chain of hashes, for
 blocks to members that are behind. A crash loses what was not durable, at a point that the test chooses; the engine
 comes back from its records alone.
 
-Transactions are ``t0``, ``t1``, …, known to all members at once; a payload joins some of them and says who built
-it, so that two processes with one key (twins) build different ones. What does not live here: the network and what
-must hold (``world``).
+Transactions are ``t0``, ``t1``, …, known to all members at once. A payload joins some of them and says which life
+of which process built it: two processes with one key (twins) build different ones, and so does one that forgot.
+What does not live here: the network and what must hold (``world``).
 """
 
 from __future__ import annotations
@@ -282,7 +282,9 @@ class Member:
         self.later(0, lambda: self.feed(PayloadBuilt(ticket, payload)))
 
     def _compose(self, transactions: Sequence[bytes], slot: int) -> bytes:
-        payload = b",".join([*transactions, b"by %s at %d" % (self.name.encode(), slot), self.committee.padding])
+        # Another one in every life: who forgets what it proposed proposes something else.
+        author = f"by {self.name} at {slot} in life {self.lives}".encode()
+        payload = b",".join([*transactions, author, self.committee.padding])
         return payload if self.forge is None else self.forge(payload)
 
     def obtain(self, wish: ObtainPayload) -> None:
