@@ -21,6 +21,7 @@ from node.config import (
     render_config,
     write_config,
 )
+from node.replica_setup import ReplicaLimits
 from primitives.errors import LocalError
 from primitives.identifiers import BEACON_SHARD
 
@@ -164,3 +165,9 @@ def test_a_missing_or_binary_file_is_our_operators_error(tmp_path: Path) -> None
 def test_any_text_is_read_or_refused_with_a_local_error(text: str) -> None:
     with contextlib.suppress(LocalError):
         read(text)
+
+
+def test_paces_are_the_replicas_own_unless_the_file_says_otherwise() -> None:
+    limits = ReplicaLimits()
+    assert (LimitSettings().flush_ms, LimitSettings().proposal_gap_ms) == (limits.flush_ms, limits.proposal_gap_ms)
+    assert read("[limits]\nflush_ms = 0\nproposal_gap_ms = 7\n").limits == LimitSettings(flush_ms=0, proposal_gap_ms=7)
