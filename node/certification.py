@@ -169,9 +169,14 @@ class Certifier:
 
     # --- telling ---------------------------------------------------------------------------------------
 
-    def tell(self, draft: EffectsDraft, now_ms: int, resend_after_ms: int) -> None:
-        """Every so often: a status where it changed, and where a block waits for too long, what we have for it."""
-        stalled = bool(self._uncertified) and now_ms - max(self._progress_ms, self._resent_ms) >= resend_after_ms
+    def tell(self, draft: EffectsDraft, now_ms: int, resend_after_ms: int, *, has_work: bool) -> None:
+        """Every so often: a status where it changed, and where work waits for too long, what we have for it.
+
+        The status also where no block waits: the one that was told when we certified may be lost, and then a
+        member that lacks that block never asks for it, while an engine that orders one height after the other
+        waits for that member."""
+        is_waiting = has_work or bool(self._uncertified)
+        stalled = is_waiting and now_ms - max(self._progress_ms, self._resent_ms) >= resend_after_ms
         if stalled:
             self._resent_ms = now_ms
             for attestation in self._pool.own_attestations(self._peers.own_index):
