@@ -212,7 +212,8 @@ class Replica:
     def _on_tick(self, draft: EffectsDraft, now_ms: int) -> None:
         parts = self._parts
         draft.timers.append(SetTimer(TICK_TIMER, TICK_MS))
-        parts.certifier.tell(draft, now_ms, parts.limits.resend_after_ms)
+        has_work = self._level is not WorkLevel.IDLE
+        parts.certifier.tell(draft, now_ms, parts.limits.resend_after_ms, has_work=has_work)
         parts.executor.sync_if_due(draft, now_ms)
         parts.link.on_tick(draft, now_ms)
         self._check_censorship(draft, now_ms)
