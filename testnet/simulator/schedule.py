@@ -46,7 +46,10 @@ def decode_schedule(data: bytes, where: str) -> Schedule:
         raise LocalError(f"{where}: no schedule: {error}") from None
     if schedule.format != FORMAT:
         raise LocalError(f"{where}: format {schedule.format}; this program reads {FORMAT}")
-    schedule.plan.check()
+    try:
+        schedule.plan.check()
+    except LocalError as error:
+        raise LocalError(f"{where}: {error}") from None
     return schedule
 
 

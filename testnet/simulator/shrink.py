@@ -182,13 +182,13 @@ def _token_signatures(plan: Plan, outcome: Outcome) -> Iterator[Plan]:
 
 _PASSES: Final = (
     _end_sooner,
+    _fewer_members,
     _drop_unreached,
     _token_signatures,
     _drop_strikes,
     _drop_roles,
     _drop_outside,
     _calm_weather,
-    _fewer_members,
     _fewer_transactions,
     _narrow_strikes,
 )

@@ -1,40 +1,15 @@
-"""Exact replay: a seed gives the same trace always, on any run and under any ``PYTHONHASHSEED``."""
+"""Exact replay: a seed gives the same trace always. In other processes: ``test_schedules``."""
 
 from __future__ import annotations
-
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 from testnet.simulator.plan import Shape
 from testnet.simulator.scheduler import US_PER_S
 from testnet.simulator.simulation import simulate
 from testnet.simulator.swarm import draw_plan
-from tests.simulation.runs import SHARDED, TOY
+from tests.simulation.runs import TOY
 
 SEED = 17
 SHORT_US = US_PER_S
-
-
-def replay_elsewhere(seed: int, network: str, hash_seed: str) -> str:
-    """The head of the trace hash that another process prints."""
-    command = [
-        sys.executable,
-        "-m",
-        "testnet.simulator",
-        "--seed",
-        str(seed),
-        "--network",
-        network,
-        "--seconds",
-        "1",
-    ]
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    root = Path(__file__).parents[2]
-    finished = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
-    line = next(line for line in finished.stdout.splitlines() if line.lstrip().startswith("trace "))
-    return line.split()[1].rstrip(",")
 
 
 def hash_here(seed: int, shape: Shape) -> str:
@@ -45,15 +20,6 @@ def test_a_seed_gives_the_same_trace_again_and_another_seed_another() -> None:
     first = hash_here(SEED, TOY)
     assert hash_here(SEED, TOY) == first
     assert hash_here(SEED + 1, TOY) != first
-
-
-def test_a_committee_replays_in_other_processes_with_other_hash_seeds() -> None:
-    expected = hash_here(SEED, TOY)[:16]
-    assert [replay_elsewhere(SEED, "toy", hash_seed) for hash_seed in ("1", "4242")] == [expected] * 2
-
-
-def test_a_sharded_network_replays_in_another_process_with_another_hash_seed() -> None:
-    assert replay_elsewhere(SEED, "sharded", "31337") == hash_here(SEED, SHARDED)[:16]
 
 
 def test_every_line_has_the_same_width_and_names_its_member_by_its_column() -> None:
