@@ -363,7 +363,10 @@ def _build_snapshots(
     download = SnapshotDownload(
         setup.committee, peers.own_index, setup.scheme, reader, sweeper, areas, limits.snapshot_timeout_ms
     )
-    return Snapshots(chain, reader, sweeper, maker, download, link, peers, budget, catch_up, limits, areas)
+    credible = setup.committee.faults + 1
+    return Snapshots(
+        chain, reader, sweeper, maker, download, link, peers, budget, catch_up, limits, areas, credible
+    )
 
 
 def _certified_height(recovered: _Recovered) -> int:

@@ -154,6 +154,11 @@ class CatchUp:
         """The highest certified height that any peer claims."""
         return max(self._tips.values(), default=0)
 
+    def claimed_height(self, count: int) -> int:
+        """The highest certified height that ``count`` peers claim to have reached."""
+        claims = sorted(self._tips.values(), reverse=True)
+        return claims[count - 1] if len(claims) >= count else 0
+
     def is_starved(self, executed: int, is_connected: Callable[[int], bool]) -> bool:
         """Whether those who are ahead of us say, all of them, that they do not have the next block any more."""
         ahead = [index for index in self._others if is_connected(index) and self._tips.get(index, 0) > executed]

@@ -421,8 +421,9 @@ class Replica:
             awaited, proposer = parts.obtaining.awaited_beacon()
             if awaited > parts.link.height:
                 parts.link.on_awaited(awaited, proposer, draft, now_ms)
-        if parts.catch_up.may_be_behind(parts.executor.height) and not parts.snapshots.holds_ranges:
-            for index, request in parts.catch_up.plan(parts.executor.height, parts.peers.is_connected, now_ms):
+        executed = parts.executor.height
+        if parts.catch_up.may_be_behind(executed) and not parts.snapshots.holds_ranges(executed, now_ms):
+            for index, request in parts.catch_up.plan(executed, parts.peers.is_connected, now_ms):
                 self._inbound.send_range_request(index, request, draft)
 
     def _set_timers(self, draft: EffectsDraft, now_ms: int) -> None:

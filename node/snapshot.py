@@ -1,13 +1,14 @@
 """Snapshots and pruning of one replica: when they are made, offered, wanted and installed. Sans-IO.
 
-Theory of operation. A member wants a snapshot where peers are more than ``snapshot_gap_blocks`` ahead (that is a
+Theory of operation. A member wants a snapshot where f + 1 peers say that they are ``snapshot_gap_blocks`` ahead (a
 hint; the manifest proves it) or where all who are ahead say that they have pruned what it needs next. While one
-comes in, ranges are not asked for; whatever consensus delivers is executed all the same, because a download lies in
-areas of its own until it is *installed*: one synced batch names those areas as the ones in force and the snapshot's block
-as the tip. The vote log has been told before (persist before write) that the chain may reach that height. Then the
-replica ends itself (``Effects.reopens``) and is opened anew from what is stored, by the code that opens it after a
-crash: so being killed right after the installation is the usual way on, and being killed before it changes nothing.
-The engine comes back from its own records above the snapshot's certificate; what it voted for stays binding.
+comes in, ranges are not asked for; whatever consensus delivers is executed all the same, because a download lies
+in areas of its own until it is *installed*: one synced batch names those areas as the ones in force and the
+snapshot's block as the tip. The vote log has been told before (persist before write) that the chain may reach that
+height. Then the replica ends itself (``Effects.reopens``) and is opened anew from what is stored, by the code that
+opens it after a crash: so being killed right after the installation is the usual way on, and being killed before
+it changes nothing. The engine comes back from its own records above the snapshot's certificate; what it voted for
+stays binding.
 
 Everything that takes time here (copying, hashing, sweeping, pruning) is done in steps of a millisecond or two by a
 timer. What does not live here: each of these things (``node.snapshot_maker``, ``…_download``, ``…_sweep``,
@@ -55,6 +56,10 @@ CHECK_GAP_MS: Final = 2
 """Between two steps of checking what was downloaded: until that is done we take no part."""
 
 
+OFFER_PATIENCE_MS: Final = 1_500
+"""Longer than it takes to ask everybody, and for a manifest."""
+
+
 @dataclass(frozen=True, slots=True)
 class SnapshotStatistics:
     """``phase`` is a ``JoinPhase``; ``height`` is that of the download; counts are since the start. ``offered`` is
@@ -93,8 +98,9 @@ class Snapshots:
         catch_up: CatchUp,
         limits: ReplicaLimits,
         areas: Areas,
+        credible_count: int,
     ) -> None:
-        """``areas`` are those in force."""
+        """``areas`` are those in force. So many members (``credible_count``) have an honest one among them."""
         self._chain = chain
         self._reader = reader
         self._sweeper = sweeper
@@ -108,8 +114,10 @@ class Snapshots:
         self._catch_up = catch_up
         self._limits = limits
         self._areas = areas
+        self._credible_count = credible_count
         self._is_armed = False
         self._is_progressing = False
+        self._heard_ms: int | None = None
         self._retained: int | None = None
 
     # --- frames ----------------------------------------------------------------------------------------
@@ -148,10 +156,17 @@ class Snapshots:
 
     # --- the replica's own events ----------------------------------------------------------------------
 
-    @property
-    def holds_ranges(self) -> bool:
-        """Whether a snapshot comes in instead."""
-        return self._is_progressing
+    def holds_ranges(self, executed: int, now_ms: int) -> bool:
+        """Whether a snapshot comes in instead, or may be about to: who hears for the first time that it is far
+        behind listens to what others offer before it asks for ranges. A single liar can have that once."""
+        if self._is_progressing:
+            return True
+        gap = self._limits.snapshot_gap_blocks
+        if not gap or self._catch_up.target <= executed + gap:
+            return False
+        if self._heard_ms is None:
+            self._heard_ms = now_ms
+        return now_ms - self._heard_ms < OFFER_PATIENCE_MS
 
     def on_tick(self, executed: int, draft: EffectsDraft, now_ms: int) -> None:
         """Every so often."""
@@ -205,7 +220,8 @@ class Snapshots:
         if self._catch_up.is_starved(executed, self._peers.is_connected):
             return executed
         gap = self._limits.snapshot_gap_blocks
-        return executed + gap // 2 if gap and self._catch_up.target > executed + gap else None
+        claimed = self._catch_up.claimed_height(self._credible_count)
+        return executed + gap // 2 if gap and claimed > executed + gap else None
 
     def _advance(self, executed: int, draft: EffectsDraft, now_ms: int) -> None:
         download = self._download
