@@ -39,7 +39,7 @@ class AgreementChecker(Checker):
         self._hashes: dict[int, dict[int, bytes]] = {shard: {} for shard in committees}
         self._told: dict[tuple[str, int], int] = {}
         self._highest: dict[str, int] = {}
-        self._proven: set[tuple[int, int, bytes, tuple[int, ...]]] = set()
+        self._proven: set[tuple[int, Certificate]] = set()
 
     def certified_height(self, shard: int) -> int:
         """The highest height that any honest member of ``shard`` has certified."""
@@ -80,7 +80,7 @@ class AgreementChecker(Checker):
         known = self._hashes[committee.shard].setdefault(certificate.height, certificate.header_hash)
         if known != certificate.header_hash:
             self.fail(host.name, f"two certified headers at {certificate.height}")
-        key = (committee.shard, certificate.height, certificate.header_hash, certificate.signers)
+        key = committee.shard, certificate
         if key not in self._proven:
             self._proven.add(key)
             self._prove(host, certificate, committee)

@@ -97,7 +97,7 @@ class Clients:
                 self._offer(identity, waiting.data)
 
     def _offer(self, identity: bytes, data: bytes) -> None:
-        running = [host for host in self._hosts if host.state is HostState.RUNNING]
+        running = [host for host in self._hosts if host.state is HostState.RUNNING and not host.is_outside]
         if not running:
             return
         host = self._rng.choice(running)
