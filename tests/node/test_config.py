@@ -170,4 +170,5 @@ def test_any_text_is_read_or_refused_with_a_local_error(text: str) -> None:
 def test_paces_are_the_replicas_own_unless_the_file_says_otherwise() -> None:
     limits = ReplicaLimits()
     assert (LimitSettings().flush_ms, LimitSettings().proposal_gap_ms) == (limits.flush_ms, limits.proposal_gap_ms)
-    assert read("[limits]\nflush_ms = 0\nproposal_gap_ms = 7\n").limits == LimitSettings(flush_ms=0, proposal_gap_ms=7)
+    chosen = read("[limits]\nflush_ms = 0\nproposal_gap_ms = 7\n").limits
+    assert chosen == LimitSettings(flush_ms=0, proposal_gap_ms=7)

@@ -3,7 +3,7 @@
 import pytest
 
 from primitives.errors import LocalError
-from testnet.topology import build_topology, parse_topology, render_topology
+from testnet.topology import build_noop_topology, build_topology, parse_topology, render_topology
 
 
 def test_an_empty_file_is_the_default_network() -> None:
@@ -98,3 +98,48 @@ def test_the_genesis_names_schedule_and_pacemaker() -> None:
     assert topology.shards[0].engine_parameters["pacemaker"] == "linear"
     assert topology.shards[0].engine_parameters["leader_options"] == {"weight": 3}
     assert parse_topology(render_topology(topology)) == topology
+
+
+NOOP = """
+[beacon]
+validators = 0
+[[shards]]
+application = "noop"
+"""
+
+
+def test_a_shard_may_run_the_no_op_application_and_then_needs_no_beacon() -> None:
+    topology = parse_topology(NOOP)
+    (shard,) = topology.shards
+    assert (shard.application, shard.markets, shard.accounts) == ({"kind": "noop"}, (), 0)
+    assert topology.beacon.validators == 0 and topology.processes == 4
+    assert parse_topology(render_topology(topology)) == topology
+    tuned = parse_topology('[[shards]]\napplication = { kind = "noop", command_bytes = 64 }\n[[shards]]\n')
+    assert tuned.shards[0].application == {"kind": "noop", "command_bytes": 64}
+    assert tuned.shards[1].markets and tuned.beacon.validators == 4
+
+
+def test_the_topology_of_engine_benches_reads_back() -> None:
+    topology = build_noop_topology(7, "pbft", seed=1, command_bytes=64)
+    assert topology.processes == 7
+    assert parse_topology(render_topology(topology)) == topology
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[beacon]\nvalidators = 0", "only a single no-op shard can do without a beacon"),
+        (NOOP + "[[shards]]\napplication = 'noop'", "only a single no-op shard can do without a beacon"),
+        (
+            "[[shards]]\napplication = 'nop'",
+            "shards[0].application: unknown application 'nop': did you mean 'noop'?",
+        ),
+        ("[[shards]]\napplication = 'noop'\nmarkets = ['BTCUSDT']", "shards[0]: unknown key 'markets'"),
+        ("[[shards]]\napplication = 'noop'\naccounts = 3", "shards[0]: unknown key 'accounts'"),
+        ("[[shards]]\nvalidators = 0", "shards[0].validators: must lie between 1 and 64, not 0"),
+    ],
+)
+def test_what_a_no_op_shard_cannot_have_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(LocalError) as refused:
+        parse_topology(text)
+    assert complaint in str(refused.value)
