@@ -222,7 +222,9 @@ class TendermintEngine:
             state.outbox.settle(state.height.logged, certificate)
             self._ordering.leave(state.height)
         for decided in [height for height in sorted(state.decided) if height <= number]:
-            state.outbox.settle(state.decided.pop(decided).keys, certificate)
+            entry = state.decided.pop(decided)
+            state.outbox.settle(entry.keys, certificate)
+            state.settle(entry.certificate)
         for unread in [height for height in state.unread if height <= number]:
             state.outbox.settle(state.unread.pop(unread).keys, certificate)
         state.stable = number
@@ -256,6 +258,8 @@ class TendermintEngine:
             entry = state.unread[number]
             if number <= state.stable:
                 state.outbox.settle(entry.keys, state.certificate)
+                if entry.decided is not None:
+                    state.settle(entry.decided)
                 del state.unread[number]
             elif entry.decided is not None:
                 state.decided[number] = DecidedHeight(entry.decided, frozenset(entry.keys))

@@ -103,7 +103,9 @@ class DecidedHeight:
 @dataclass(slots=True)
 class TendermintState:
     """``stable`` is the certified height; ``decided`` holds what is decided above it; ``height`` is the lowest
-    height that is neither, unless the window forbids it. ``unread`` waits in the log for its height."""
+    height that is neither, unless the window forbids it. ``unread`` waits in the log for its height. ``settled``
+    are the decisions of the last window up to ``stable``: a member that missed one cannot vote before it has it,
+    and its vote may be the one that is lacking."""
 
     committee: Committee
     signer: Signer
@@ -116,6 +118,7 @@ class TendermintState:
     certificate: Certificate | None
     outbox: Outbox = field(default_factory=Outbox)
     decided: dict[int, DecidedHeight] = field(default_factory=dict)
+    settled: dict[int, DecisionCertificate] = field(default_factory=dict)
     height: Height | None = None
     unread: dict[int, HeightRecords] = field(default_factory=dict)
     work: WorkLevel = WorkLevel.IDLE
@@ -139,6 +142,12 @@ class TendermintState:
     def compute_proposer(self, round: int, height: int) -> int:
         """proposer(height, round)."""
         return self.schedule.compute_proposer(round, height)
+
+    def settle(self, certificate: DecisionCertificate) -> None:
+        """Keep a decision that is certified now, for a window of heights."""
+        self.settled[certificate.height] = certificate
+        while len(self.settled) > self.parameters.window_slots:
+            del self.settled[min(self.settled)]
 
     def note_progress(self) -> None:
         """Something was decided or certified."""

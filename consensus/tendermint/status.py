@@ -3,7 +3,7 @@
 The paper's gossip brings every message to everybody in the end. Here links lose messages, members restart, and a
 decision that one member alone reached must reach the others. So without progress, and after every reconnect,
 members say where they stand and repeat their own votes, and each answers with what *it* said that the other lacks:
-decision certificates, its votes, its proposal. Nothing is signed anew. An answer is bounded by the window and goes
+decision certificates, its votes, its proposal. Nothing is signed anew. An answer is bounded by two windows and goes
 to that peer only, at most once per ``MIN_ANSWER_GAP_MS``. What does not live here: when to send a status
 (``deadlines``), and catching up with certified heights, which is the replica's.
 """
@@ -19,7 +19,7 @@ from consensus.tendermint.voice import Voice
 from primitives.codec import encode
 
 MIN_ANSWER_GAP_MS: Final = 100
-"""A status is small and its answer may hold L certificates and a payload; ten answers a second are enough."""
+"""A status is small and its answer may hold 2L certificates and a payload; ten answers a second are enough."""
 
 
 class StatusExchange:
@@ -60,9 +60,10 @@ class StatusExchange:
         """Whether there was anything that the peer lacks."""
         state, height = self._state, self._state.height
         already = len(state.outbox.send)
-        for number in sorted(state.decided):
+        decisions = {**state.settled, **{number: entry.certificate for number, entry in state.decided.items()}}
+        for number in sorted(decisions):
             if number >= status.height:
-                state.outbox.send.append(Send(status.sender, encode(state.decided[number].certificate)))
+                state.outbox.send.append(Send(status.sender, encode(decisions[number])))
         if height is not None and height.number == status.height and height.round >= status.round:
             propose = self._voice.build_propose(height)
             if propose is not None and (height.round > status.round or not status.has_proposal):

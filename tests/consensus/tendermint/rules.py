@@ -497,10 +497,16 @@ def check_lagging_members_are_served(factory: EngineFactory) -> None:
     subject.hear(world.decide(0, OTHER))
     subject.hear(_make_status(world.committee, world.signers[2]))
     assert [certificate.height for certificate in subject.sent(DecisionCertificate)] == [1]
+    subject.hear(world.decide(0, OTHER, height=2))
+    subject.certify(1)
+    subject.now_ms += 1_000
+    subject.hear(_make_status(world.committee, world.signers[2]))
+    served = [certificate.height for certificate in subject.sent(DecisionCertificate)]
+    assert served == [1, 1, 2], "what is certified is not served any more"
     subject.outputs.clear()
     subject.now_ms += 1_000
     subject.hear(_make_status(world.committee, world.signers[2], height=4))
-    assert [status.height for status in subject.sent(Status)] == [2]
+    assert [status.height for status in subject.sent(Status)] == [3]
     assert not subject.sent(DecisionCertificate)
 
 

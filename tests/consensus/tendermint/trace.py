@@ -7,10 +7,10 @@ in order, and where it matters ``state`` after it. Inputs and outputs are arrays
 
     {"in": ["Prevote", 2, 0, "a"], "out": [["BroadcastPrecommit", 0, "a"]]}
 
-Values are words (their digests are nobody's concern) and nil is ``null``; a kind of timeout is its name. A ``state``
-names any of ``round``, ``step``, ``locked`` and ``valid`` (``[round, value]`` or ``null``), ``decision``. A core
-does not hear itself: what it broadcasts is an input of its own where the trace says so. Traces of other models are
-converted into this form; anything with ``handle`` and these attributes can be played against them.
+Values are words (their digests are nobody's concern) and nil is ``null``; a kind of timeout is its name. A
+``state`` names any of ``round``, ``step``, ``locked`` and ``valid`` (``[round, value]`` or ``null``),
+``decision``. A core does not hear itself: what it broadcasts is an input of its own where the trace says so. Traces
+of other models are converted into this form; anything with ``handle`` and these attributes can be played.
 """
 
 from __future__ import annotations
