@@ -17,6 +17,7 @@ from consensus.certificate import Certificate
 from consensus.engine import NULL_PAYLOAD, Engine, Record
 from consensus.evidence import Jurisdiction
 from crosslink.header import ShardHeader, compute_header_hash
+from node.abstention import Abstention
 from node.application import Application
 from node.attestations import AttestationPool
 from node.batch_receiver import BatchReceiver
@@ -41,12 +42,14 @@ from node.payload import decode_payload
 from node.peers import Peers
 from node.proposer import Proposer
 from node.range_server import ServingBudget
+from node.recollection import Recollection
 from node.replica_setup import FollowsBeacon, ReplicaLimits, ReplicaSetup, ServesShards, StandsAlone
 from node.snapshot import Snapshots
 from node.snapshot_download import SnapshotDownload
 from node.snapshot_maker import SnapshotMaker
 from node.snapshot_records import SnapshotReader
 from node.snapshot_sweep import Sweeper
+from node.standing import StandingKind
 from node.submitter import Submitter
 from node.verification import VerificationQueue
 from node.vote_records import Pins, RecoveredLog, build_identity_record, read_vote_log
@@ -80,6 +83,7 @@ class Components:
     """One replica's parts. ``first_…`` are part of the effects of ``Start``; ``recovered_decisions`` are (height,
     payload digest) that we executed before a crash and that the store lost."""
 
+    abstention: Abstention
     application: Application
     attestations: AttestationPool
     budget: ServingBudget
@@ -101,6 +105,7 @@ class Components:
     pool: BatchPool
     proposer: Proposer
     receiver: BatchReceiver
+    recollection: Recollection
     snapshots: Snapshots
     submissions: SubmissionTickets
     verification: VerificationQueue
@@ -167,7 +172,10 @@ def build_components(setup: ReplicaSetup) -> Components:
     certifier = _build_certifier(setup, recovered, attestations, peers, pins)
     decisions = _restore_pins(recovered, pins, pool, receiver, obtaining)
     identity_bytes = encode(recovered.identity)
+    abstention = _build_abstention(setup, recovered, peers)
+    engine = _build_engine(setup, recovered, abstention.first_view) if abstention.has_engine else None
     return Components(
+        abstention=abstention,
         application=setup.application,
         attestations=attestations,
         budget=budget,
@@ -175,7 +183,7 @@ def build_components(setup: ReplicaSetup) -> Components:
         censorship=CensorshipClock(pool, committee.size, peers.own_index, limits),
         certifier=certifier,
         chain=chain,
-        driver=EngineDriver(_build_engine(setup, recovered), setup.engine, committee, setup.scheme, peers),
+        driver=EngineDriver(engine, setup.engine, committee, setup.scheme, peers),
         evidence=evidence,
         executor=executor,
         limits=limits,
@@ -189,6 +197,7 @@ def build_components(setup: ReplicaSetup) -> Components:
         pool=pool,
         proposer=Proposer(committee, maker, pool, link, parameters, gap_ms, setup.wall),
         receiver=receiver,
+        recollection=Recollection(setup.store, setup.engine_parameters.window_slots),
         snapshots=_build_snapshots(setup, chain, snapshot_maker, sweeper, link, peers, budget, catch_up, areas),
         submissions=submissions,
         verification=verification,
@@ -215,16 +224,7 @@ def _recover(setup: ReplicaSetup) -> _Recovered:
     if log.identity is not None and log.identity != encode(identity):
         raise LocalError("the vote log belongs to another chain or shard: this is not its genesis")
     tip_height = chain.tip_height()
-    if log.identity is None and (tip_height or log.engine or log.attested):
-        raise LocalError(
-            "the vote log is missing but the chain has blocks: this member might contradict its own votes; "
-            "restore the log, or let the member return under a new key"
-        )
-    if log.highest_executed < tip_height:
-        raise LocalError(
-            f"the vote log ends at height {log.highest_executed}, the chain at {tip_height}: the log is an old "
-            "copy and this member might contradict its own votes"
-        )
+    _check_log_is_newest(log, tip_height)
     tip = validate_tip(chain, tip_height) if tip_height else None
     if tip is not None:
         root = setup.application.load(chain.state_records())
@@ -239,6 +239,19 @@ def _recover(setup: ReplicaSetup) -> _Recovered:
     if certificate is not None and certificate.header_hash != header_hash_at(chain, certified, setup.genesis_hash):
         raise LocalError(f"the stored certificate of height {certified} is of another header")
     return _Recovered(chain, log, identity, tip, certificate, stored is None, genesis_records)
+
+
+def _check_log_is_newest(log: RecoveredLog, tip_height: int) -> None:
+    """A log that says itself that votes are lost is no danger: see ``node.abstention``."""
+    if log.standing is not None and log.standing.kind == StandingKind.FORGOTTEN:
+        return
+    remedy = "this member might contradict its own votes; run: rialto node rebuild --forget-votes"
+    if log.identity is None and (tip_height or log.engine or log.attested):
+        raise LocalError(f"the vote log is missing but the chain has blocks: {remedy}")
+    if log.highest_executed < tip_height:
+        raise LocalError(
+            f"the vote log ends at height {log.highest_executed}, the chain at {tip_height}: an old copy: {remedy}"
+        )
 
 
 def _validate_identity(stored: ChainIdentity, expected: ChainIdentity) -> None:
@@ -397,10 +410,29 @@ def _build_certifier(
     )
 
 
-def _build_engine(setup: ReplicaSetup, recovered: _Recovered) -> Engine:
+def _build_abstention(setup: ReplicaSetup, recovered: _Recovered, peers: Peers) -> Abstention:
+    return Abstention(
+        setup.committee,
+        setup.scheme,
+        setup.engine,
+        peers,
+        setup.engine_parameters.window_slots,
+        recovered.log,
+        _certified_height(recovered),
+        setup.limits.recall_answers,
+        setup.wall(),
+    )
+
+
+def _build_engine(setup: ReplicaSetup, recovered: _Recovered, first_view: int) -> Engine:
     if not recovered.log.engine:
         return setup.engine.create(
-            setup.committee, setup.signer, setup.scheme, setup.engine_parameters, recovered.certificate
+            setup.committee,
+            setup.signer,
+            setup.scheme,
+            setup.engine_parameters,
+            recovered.certificate,
+            first_view,
         )
     return setup.engine.restore(
         setup.committee,

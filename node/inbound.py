@@ -19,6 +19,7 @@ from node.members import Member
 from node.mempool import ACCEPTED
 from node.obtaining import FetchRequest
 from node.range_server import REQUEST_COST_BYTES, read_range
+from node.recall_frames import RecallRequest, RecallResponse
 from node.snapshot_frames import BaseRequest
 from node.verification import BatchChecked
 from node.wire import (
@@ -68,8 +69,12 @@ class Inbound:
             elif not peers.is_own_committee(member) or member.index == peers.own_index:
                 raise RemoteError("NOT_A_MEMBER", "a frame for members of our committee", penalise=True)
             elif kind == FrameKind.ENGINE:
+                if self._parts.driver.keep_early(member, body):
+                    return False
                 event = self._parts.driver.read(body)
                 if event is not None:
+                    if event.signer == member.index:
+                        self._parts.recollection.note_message(member.index, body)
                     self._feed_engine(event, draft, now_ms)
                 return False
             else:
@@ -82,6 +87,8 @@ class Inbound:
         parts = self._parts
         match decode_frame(kind, body):
             case Attestation() as attestation:
+                if attestation.signer == member.index:
+                    parts.recollection.note_attestation(attestation)
                 evidence = parts.certifier.on_attestation(attestation)
                 if evidence is not None:
                     parts.evidence.keep(evidence, draft)
@@ -108,6 +115,10 @@ class Inbound:
                 self._serve_range(member, request, draft, now_ms)
             case RangeResponse() as response:
                 parts.catch_up.on_range(member.index, response, now_ms)
+            case RecallRequest() as recall:
+                self._answer_recall(member, recall, draft, now_ms)
+            case RecallResponse() as recalled:
+                parts.abstention.on_response(member.index, recalled, draft)
             case BeaconRequest() | BaseRequest():
                 raise AssertionError("beacon kinds go to the link")
             case snapshot_message:
@@ -142,6 +153,22 @@ class Inbound:
         response = encode(read_range(parts.chain, request, parts.certifier.height))
         parts.budget.charge(member, len(response), now_ms)
         draft.sends.append(Outgoing(member, Lane.BULK, FrameKind.RANGE, response))
+
+    def _answer_recall(self, member: Member, request: RecallRequest, draft: EffectsDraft, now_ms: int) -> None:
+        """Tell a member what it signed, and where we are; what it has to see counts as work for a while."""
+        parts = self._parts
+        engine = parts.driver.statistics()
+        response = parts.recollection.answer(
+            member.index,
+            request,
+            max(engine.view, engine.asked_view),
+            parts.certifier.certificate,
+            is_abstaining=not parts.abstention.has_engine,
+        )
+        parts.recollection.note_wishes(member.index, request, parts.certifier.height, engine.view, now_ms)
+        data = encode(response)
+        parts.budget.charge(member, REQUEST_COST_BYTES + len(data), now_ms)
+        draft.sends.append(Outgoing(member, Lane.VOTES, FrameKind.RECALL_RESPONSE, data))
 
     # --- asking and sending ----------------------------------------------------------------------------
 

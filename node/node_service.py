@@ -173,6 +173,7 @@ class ReplicaService:
             transport_frames=transport.frames_out,
             evidence=replica.evidence,
             evidence_recorded=replica.evidence_recorded,
+            standing=self._validator.replica.standing[0],
         )
 
     def genesis(self) -> Json:
@@ -204,6 +205,9 @@ class ReplicaService:
             return "the replica has halted; see the log"
         if own + 1 < committee.quorum:
             return f"{own + 1} of {committee.size} members are connected; a quorum is {committee.quorum}"
+        unheard = self._validator.replica.standing[1]
+        if unheard is not None:
+            return unheard
         if replica.catch_up.is_active and replica.catch_up.target > replica.height + SYNC_GAP_BLOCKS:
             return f"catching up: at height {replica.height} of {replica.catch_up.target}"
         return None

@@ -13,7 +13,9 @@ them. All of one event's effects are in one draft, so records precede messages h
     engine wish → obtaining → pins → engine                        (votes need durable bodies)
     engine decision, catch_up → executor → certification → engine  (one path keyed by height)
 
-``Diverged`` ends the replica: both headers are stored, ``Effects.halt`` says why, and nothing is handled any more.
+Nothing is signed before ``node.abstention`` says so: until then the engine is silent, and blocks are executed as
+they are certified. ``Diverged`` ends the replica: both headers are stored, ``Effects.halt`` says why, and nothing
+is handled any more.
 """
 
 from __future__ import annotations
@@ -93,6 +95,7 @@ class Replica:
         self._is_overdue = False
         self._view = parts.driver.statistics().view
         self._is_stirred = False
+        self._has_joined = False
         self._last_block_wall_ms = parts.wall()
         self._certified_wall_ms: int | None = None
         self._is_halted = False
@@ -167,18 +170,36 @@ class Replica:
         parts = self._parts
         draft.persist.extend(parts.first_records)
         draft.writes.extend(parts.first_writes)
-        draft.persist.extend(parts.executor.log_attested(parts.certifier.attest_recovered()))
         for height, digest in parts.recovered_decisions:
             parts.obtaining.decide(Decided(height, digest, b"", ()), now_ms)
         draft.timers.append(SetTimer(TICK_TIMER, TICK_MS))
+        parts.abstention.start(draft)
+        self._update_readiness(now_ms)
+
+    def _join(self, draft: EffectsDraft, now_ms: int) -> None:
+        """From now on we sign: attest what is executed and waits, and let the engine begin with what it missed."""
+        parts = self._parts
+        self._has_joined = True
+        self._level = WorkLevel.IDLE
+        draft.persist.extend(parts.executor.log_attested(parts.certifier.attest_recovered()))
+        early = parts.driver.open()
         self._feed(Started(), draft, now_ms)
-        self._update_readiness()
+        certificate = parts.certifier.certificate
+        if certificate is not None:
+            self._feed(Certified(certificate.height, certificate), draft, now_ms)
+        for member in parts.peers.others:
+            if parts.peers.is_connected(member.index):
+                parts.certifier.greet(member.index, draft)
+                self._feed(PeerConnected(member.index), draft, now_ms)
+        for member, body in early:
+            self._inbound.on_frame(member, FrameKind.ENGINE, body, draft, now_ms)
 
     def _on_link_up(self, member: Member, draft: EffectsDraft, now_ms: int) -> None:
         parts = self._parts
         if parts.peers.is_own_committee(member):
             parts.peers.connect(member)
-            self._update_readiness()
+            self._update_readiness(now_ms)
+            parts.abstention.on_link_up(member.index, draft, now_ms)
             parts.certifier.greet(member.index, draft)
             self._inbound.resend_own_batches(member, draft)
             self._feed(PeerConnected(member.index), draft, now_ms)
@@ -217,7 +238,9 @@ class Replica:
         parts.executor.sync_if_due(draft, now_ms)
         parts.link.on_tick(draft, now_ms)
         self._check_censorship(draft, now_ms)
-        self._update_readiness()
+        parts.recollection.write(draft)
+        parts.abstention.on_tick(parts.driver.statistics(), draft, now_ms)
+        self._update_readiness(now_ms)
         parts.snapshots.on_tick(parts.executor.height, draft, now_ms)
 
     def _check_censorship(self, draft: EffectsDraft, now_ms: int) -> None:
@@ -226,14 +249,17 @@ class Replica:
             self._parts.peers.broadcast(draft, Lane.BULK, FrameKind.BATCH, batch.frame)
         self._is_overdue = verdict.overdue
 
-    def _update_readiness(self) -> None:
+    def _update_readiness(self, now_ms: int) -> None:
         parts = self._parts
         if parts.executor.height == 0 and parts.peers.has_quorum:
             # The first block shows that the committee lives, before any client needs it. Wanting it before a
             # quorum can hear us would only start view changes.
             self._readiness = Readiness.PENDING
         else:
-            self._readiness = parts.application.readiness(parts.wall(), self._last_block_wall_ms)
+            self._readiness = max(
+                parts.application.readiness(parts.wall(), self._last_block_wall_ms),
+                parts.recollection.compute_readiness(parts.certifier.height, self._view, now_ms),
+            )
 
     # --- the engine ------------------------------------------------------------------------------------
 
@@ -274,10 +300,12 @@ class Replica:
 
     def _settle(self, draft: EffectsDraft, now_ms: int) -> None:
         """Let everything follow from what just happened; nothing does once the replica is to be opened anew."""
+        parts = self._parts
         self._is_stirred = False
-        if draft.reopens:
-            self._is_halted = True
+        if self._has_ended(draft):
             return
+        if parts.abstention.is_open and not self._has_joined:
+            self._join(draft, now_ms)
         for _ in range(MAX_CASCADE):
             moved = self._answer_payloads(draft, now_ms)
             moved |= self._execute_decided(draft, now_ms)
@@ -288,9 +316,16 @@ class Replica:
                 break
         else:
             raise AssertionError("the cascade of one event does not end")
+        if self._has_ended(draft):
+            return
         self._flush(draft, now_ms)
         self._fetch(draft, now_ms)
         self._set_timers(draft, now_ms)
+
+    def _has_ended(self, draft: EffectsDraft) -> bool:
+        """Whether the replica is to be opened anew: then this one handles nothing any more."""
+        self._is_halted = self._is_halted or draft.reopens
+        return self._is_halted
 
     def _answer_payloads(self, draft: EffectsDraft, now_ms: int) -> bool:
         parts = self._parts
@@ -321,7 +356,7 @@ class Replica:
     def _apply(self, resolved: ResolvedPayload, draft: EffectsDraft, now_ms: int) -> None:
         """Execute the next height, whoever brought it."""
         parts = self._parts
-        attests = parts.certifier.needs_attestation(parts.executor.height + 1)
+        attests = self._has_joined and parts.certifier.needs_attestation(parts.executor.height + 1)
         block = parts.executor.apply(resolved, draft, now_ms, attest=attests)
         height = block.header.height
         for batch in resolved.batches:
@@ -335,7 +370,7 @@ class Replica:
         self._last_block_wall_ms = parts.wall()
         collected = parts.certifier.on_executed(block, draft, attests=attests)
         assert collected.evidence is None, "our own attestation contradicts nobody"
-        self._update_readiness()
+        self._update_readiness(now_ms)
 
     def _certify(self, draft: EffectsDraft, now_ms: int) -> bool:
         parts = self._parts
@@ -348,6 +383,7 @@ class Replica:
         parts.obtaining.settle(height)
         parts.link.on_certified(advance.blocks, advance.certificate, draft, now_ms)
         self._feed(Certified(height, advance.certificate), draft, now_ms)
+        parts.abstention.on_certified(height, parts.executor.height, draft)
         return True
 
     def _build_payload(self, draft: EffectsDraft, now_ms: int) -> bool:
@@ -458,6 +494,12 @@ class Replica:
             return self._parts.mempool.status(transaction)
         certified = found[0] <= self._parts.certifier.height
         return TransactionStatus.CERTIFIED if certified else TransactionStatus.ACCEPTED
+
+    @property
+    def standing(self) -> tuple[str, str | None]:
+        """(a ``node.abstention.Phase``, why nothing is signed or ``None``)."""
+        abstention = self._parts.abstention
+        return abstention.phase.value, abstention.explain()
 
     def list_evidence(self) -> tuple[KeptEvidence, ...]:
         """What is kept against members of our committee, oldest first."""

@@ -84,6 +84,9 @@ class ReplicaLimits:
     sync_blocks: int = 64
     sync_ms: int = 1_000
     """The chain store is synced this often; pins are kept until then."""
+    recall_answers: int | None = None
+    """Members that must answer at the start before this one votes; ``None`` is q − 1, the only safe number. With 0
+    a process trusts a log that may not be its newest: for processes that are meant to lie."""
     range_timeout_ms: int = 1_000
     ranges_in_flight: int = 3
     keep_blocks: int | None = None

@@ -39,6 +39,8 @@ class ReplicaStatistics:
     muted_frames: int
     evidence: int
     evidence_recorded: int
+    is_abstaining: bool
+    abstains_until: int
     is_halted: bool
     refused: Mapping[str, Mapping[str, int]]
 
@@ -75,6 +77,8 @@ def collect_statistics(
         muted_frames=muted_frames,
         evidence=parts.evidence.count,
         evidence_recorded=parts.evidence.recorded_count,
+        is_abstaining=not parts.abstention.has_engine,
+        abstains_until=parts.abstention.until_height,
         is_halted=is_halted,
         refused=parts.peers.refused(),
         snapshot=parts.snapshots.statistics(),

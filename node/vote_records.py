@@ -3,9 +3,9 @@
     i            whose log this is                  h            highest executed height
     e ‖ key      the engine's own records           a ‖ height   the header that we attested
     c ‖ height   a certificate that formed          p ‖ slot ‖ digest   payload bytes pinned for a vote
-    b ‖ digest   a body pinned for a vote
+    b ‖ digest   a body pinned for a vote           s            ``node.standing.Standing``
 
-Everything but ``i``, ``h`` and the engine's goes once its height is certified and synced in the chain store.
+Everything but ``i``, ``h``, ``s`` and the engine's goes once its height is certified and synced in the chain store.
 ``Pins`` keeps count of what is pinned. What does not live here: what is done with a recovered log
 (``node.recovery``).
 """
@@ -20,6 +20,7 @@ from consensus.certificate import Certificate
 from consensus.engine import Record
 from crosslink.header import MAX_HEADER_BYTES, ShardHeader
 from node.batches import HeldBatch
+from node.standing import STANDING_KEY, Standing, decode_standing
 from node.wire import MAX_PROOF_BYTES
 from primitives.codec import decode, encode
 from primitives.errors import LocalError, RemoteError
@@ -55,6 +56,7 @@ class RecoveredLog:
     certificates: Mapping[int, Certificate]
     payloads: tuple[PinnedPayload, ...]
     bodies: Mapping[bytes, bytes]
+    standing: Standing | None = None
 
 
 def read_vote_log(records: Mapping[bytes, bytes]) -> RecoveredLog:
@@ -64,6 +66,7 @@ def read_vote_log(records: Mapping[bytes, bytes]) -> RecoveredLog:
     certificates: dict[int, Certificate] = {}
     payloads: list[PinnedPayload] = []
     bodies: dict[bytes, bytes] = {}
+    standing: Standing | None = None
     try:
         for key in sorted(records):
             value, kind, rest = records[key], key[:1], key[1:]
@@ -78,6 +81,8 @@ def read_vote_log(records: Mapping[bytes, bytes]) -> RecoveredLog:
                 payloads.append(PinnedPayload(slot, rest[_HEIGHT_BYTES:], value))
             elif kind == _BODY:
                 bodies[rest] = value
+            elif key == STANDING_KEY:
+                standing = decode_standing(value)
             elif key not in (_IDENTITY_KEY, _HIGHEST_KEY):
                 raise LocalError(f"the vote log holds an unknown record {key[:8].hex()}")
     except RemoteError as error:
@@ -91,6 +96,7 @@ def read_vote_log(records: Mapping[bytes, bytes]) -> RecoveredLog:
         certificates,
         tuple(payloads),
         bodies,
+        standing,
     )
 
 

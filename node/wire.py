@@ -17,6 +17,7 @@ import msgspec
 from consensus.certificate import Attestation, Certificate
 from consensus.committee import Committee
 from crosslink.header import ShardHeader
+from node.recall_frames import MAX_RECALL_FRAME_BYTES, RecallRequest, RecallResponse
 from node.snapshot_frames import (
     MAX_CHUNK_BYTES,
     MAX_MANIFEST_BYTES,
@@ -58,6 +59,8 @@ class FrameKind(IntEnum):
     CHUNK = 19
     BASE_REQUEST = 20
     BASE = 21
+    RECALL_REQUEST = 22
+    RECALL_RESPONSE = 23
 
 
 MAX_VOTE_FRAME_BYTES: Final = 256 << 10
@@ -171,6 +174,8 @@ PeerMessage: TypeAlias = (
     | RangeRequest
     | RangeResponse
     | BeaconRequest
+    | RecallRequest
+    | RecallResponse
     | SnapshotMessage
     | BaseRequest
 )
@@ -186,6 +191,8 @@ _DECODED: Final[dict[int, tuple[type, int]]] = {
     FrameKind.RANGE_REQUEST: (RangeRequest, MAX_REQUEST_BYTES),
     FrameKind.RANGE: (RangeResponse, MAX_RANGE_BYTES),
     FrameKind.BEACON_REQUEST: (BeaconRequest, MAX_REQUEST_BYTES),
+    FrameKind.RECALL_REQUEST: (RecallRequest, MAX_REQUEST_BYTES),
+    FrameKind.RECALL_RESPONSE: (RecallResponse, MAX_RECALL_FRAME_BYTES),
     FrameKind.SNAPSHOT_QUERY: (SnapshotQuery, MAX_REQUEST_BYTES),
     FrameKind.SNAPSHOT_OFFERS: (SnapshotOffers, MAX_REQUEST_BYTES),
     FrameKind.MANIFEST_REQUEST: (ManifestRequest, MAX_REQUEST_BYTES),

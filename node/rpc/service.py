@@ -116,6 +116,7 @@ class NodeStatus:
     transport_frames: int = 0
     evidence: int = 0
     evidence_recorded: int = 0
+    standing: str = "voting"
 
 
 @dataclass(frozen=True, slots=True)
