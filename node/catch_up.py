@@ -168,6 +168,10 @@ class CatchUp:
         """A block was executed."""
         self._progress_ms = now_ms
 
+    def note_held(self) -> None:
+        """We are behind and ask for no ranges, because a snapshot comes in."""
+        self._is_active = True
+
     def note_decided(self) -> None:
         """A block was executed because our own engine decided it. Under load some peer is always a block ahead of
         us; that alone must not keep us asking for what the engine is about to decide."""

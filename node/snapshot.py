@@ -159,8 +159,12 @@ class Snapshots:
     def holds_ranges(self, executed: int, now_ms: int) -> bool:
         """Whether a snapshot comes in instead, or may be about to: who hears for the first time that it is far
         behind listens to what others offer before it asks for ranges. A single liar can have that once."""
-        if self._is_progressing:
-            return True
+        is_held = self._is_progressing or self._is_listening(executed, now_ms)
+        if is_held:
+            self._catch_up.note_held()
+        return is_held
+
+    def _is_listening(self, executed: int, now_ms: int) -> bool:
         gap = self._limits.snapshot_gap_blocks
         if not gap or self._catch_up.target <= executed + gap:
             return False
