@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup run test check format clean
+.PHONY: setup run test campaign check format clean
 
 setup: $(STAMP)
 
@@ -15,6 +15,16 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Thousands of simulated seeds of every engine; an interrupted one goes on with, say, SEEDS=2400..5000.
+SEEDS := 1..1000
+ENGINES := pbft tendermint hotstuff
+JOBS := $(shell nproc 2>/dev/null || echo 2)
+
+campaign: setup
+	status=0; for engine in $(ENGINES); do \
+		$(BIN)/rialto simulate --engine $$engine --seeds $(SEEDS) --jobs $(JOBS) || status=1; \
+	done; exit $$status
 
 check: setup
 	$(BIN)/ruff format --check .

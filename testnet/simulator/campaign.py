@@ -160,12 +160,16 @@ class Tally:
 
 
 def run_campaign(
-    plans: Iterable[Plan], executor: PlanExecutor, max_failures: int, on_result: Callable[[PlanResult, Tally], None]
+    plans: Iterable[Plan],
+    executor: PlanExecutor,
+    max_failures: int,
+    on_result: Callable[[PlanResult, Tally], None],
+    tally: Tally | None = None,
 ) -> Tally:
-    """Run them all, or until so many failed. What an interrupt leaves undone begins after ``Tally.last_seed``."""
-    tally = Tally()
-    results = executor.run(plans)
-    for result in results:
+    """Run them all, or until so many failed. Whoever gives the ``tally`` has it also where this is interrupted; what
+    is left then begins after ``Tally.last_seed``."""
+    tally = Tally() if tally is None else tally
+    for result in executor.run(plans):
         tally.add(result)
         on_result(result, tally)
         if tally.failed >= max_failures:

@@ -94,7 +94,11 @@ def run_seeds(request: CampaignRequest) -> bool:
 
     tally = Tally()
     try:
-        tally = run_campaign(_draw(make_plan, seeds), executor, request.max_failures, on_result)
+        run_campaign(_draw(make_plan, seeds), executor, request.max_failures, on_result, tally)
+    except KeyboardInterrupt:
+        if tally.last_seed is not None and tally.last_seed < seeds[-1]:
+            progress.note(f"{tally.failed} failed so far; go on with --seeds {tally.last_seed + 1}..{seeds[-1]}")
+        raise
     finally:
         close_progress(progress)
     table = _describe(request, seeds, tally, traces.hexdigest(), files, commit)
