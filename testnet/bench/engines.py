@@ -10,10 +10,13 @@ What does not live here: what is made of the figures (``testnet.bench.engine_res
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
+
+import psutil
 
 from consensus.engine import load_engine_factory
 from node.client import NodeClient
@@ -27,7 +30,7 @@ from testnet.progress import Progress
 from testnet.topology import build_noop_topology
 from testnet.workloads.generator import CLIENT_ID_SHIFT, Pace, choose_window, run_workload
 from testnet.workloads.node_figures import read_statuses
-from testnet.workloads.opaque import HEAD_BYTES, OpaqueWorkload
+from testnet.workloads.opaque import HEAD_BYTES, DrawGap, OpaqueWorkload
 from testnet.workloads.options import LoadOptions, LoadResult
 
 IDLE_RECORDS_PER_S: Final = 10.0
@@ -104,7 +107,7 @@ async def _raise_load(bench: EngineBench, network: Network, progress: Progress) 
 
 async def _offer(bench: EngineBench, network: Network, commands_per_s: float, progress: Progress) -> LoadPoint:
     commands = bench.commands_per_record
-    point = await _measure(bench, network, commands_per_s / commands, commands, progress)
+    point = await _measure(bench, network, commands_per_s / commands, commands, progress, _space_evenly)
     progress.note(
         f"  {point.offered_per_s:,.0f} commands/s offered, {point.certified_per_s:,.0f} certified, "
         f"p50 {point.latency_ms.p50:,.0f} ms"
@@ -112,24 +115,34 @@ async def _offer(bench: EngineBench, network: Network, commands_per_s: float, pr
     return point
 
 
+def _space_evenly(_: random.Random, rate: float) -> float:
+    """A rising load is exact, or chance would saturate a short one."""
+    return 1 / rate
+
+
 async def _measure(
-    bench: EngineBench, network: Network, records_per_s: float, commands: int, progress: Progress
+    bench: EngineBench,
+    network: Network,
+    records_per_s: float,
+    commands: int,
+    progress: Progress,
+    draw_gap: DrawGap = random.Random.expovariate,
 ) -> LoadPoint:
     """One open loop of records with so many commands each."""
     options = LoadOptions(
         "opaque", rate=records_per_s, seed=SEED, payload_bytes=bench.payload_bytes, commands_per_batch=commands
     )
-    workload = OpaqueWorkload(network, options, wall_ms() << CLIENT_ID_SHIFT)
+    workload = OpaqueWorkload(network, options, wall_ms() << CLIENT_ID_SHIFT, draw_gap)
     pace = Pace(bench.seconds + WARM_UP_S, WARM_UP_S, choose_window(options))
     async with AsyncExitStack() as stack:
         readers = {
             member.name: await stack.enter_async_context(NodeClient(member.rpc or "", connections=1))
             for member in network.members
         }
-        before, started_us = await read_statuses(readers), monotonic_us()
+        before, idle_s, started_us = await read_statuses(readers), _read_idle_s(), monotonic_us()
         result: LoadResult = await run_workload(network, workload, pace, progress)
-        after, took_s = await read_statuses(readers), (monotonic_us() - started_us) / 1e6
-    costs = compute_costs(before, after, took_s)
+        took_s = (monotonic_us() - started_us) / 1e6
+        costs = compute_costs(before, await read_statuses(readers), took_s, _read_idle_s() - idle_s)
     return LoadPoint(
         offered_per_s=round(records_per_s * commands, 1),
         certified_per_s=result.actions_per_s,
@@ -139,10 +152,19 @@ async def _measure(
     )
 
 
+def _read_idle_s() -> float:
+    """Seconds for which cores of this machine did nothing, or waited for its disk, since it started."""
+    times = psutil.cpu_times()
+    return float(times.idle + getattr(times, "iowait", 0.0))
+
+
 def compute_costs(
-    before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]], took_s: float
+    before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]], took_s: float, idle_s: float
 ) -> DecisionCosts:
-    """What the members' counters say about ``took_s`` seconds; raises ``LocalError`` where nothing was decided."""
+    """What the members' counters say about ``took_s`` seconds, of which the machine's cores idled ``idle_s``.
+
+    Raises ``LocalError`` where nothing was decided.
+    """
     pairs = [(before[name], after[name]) for name in sorted(before.keys() & after.keys())]
     decisions = max([subtract_counters(*pair, "slots_decided") for pair in pairs], default=0)
     if not decisions:
@@ -152,13 +174,15 @@ def compute_costs(
         return sum([subtract_counters(*pair, name) for pair in pairs])
 
     cpu_us = total("cpu_us")
+    cores_s = took_s * (os.cpu_count() or 1)
     syncs = sorted([float(status["sync_p50_us"]) for _, status in pairs])
     return DecisionCosts(
         decisions=decisions,
         messages=round(total("transport_frames") / decisions, 1),
         size_bytes=round(total("transport_bytes") / decisions, 1),
         cpu_ms=round(cpu_us / 1_000 / decisions, 2),
-        cpu_share=round(cpu_us / 1e6 / took_s / (os.cpu_count() or 1), 3),
+        cpu_share=round(cpu_us / 1e6 / cores_s, 3),
+        machine_share=round(max(0.0, 1 - idle_s / cores_s), 3),
         sync_p50_us=syncs[len(syncs) // 2],
     )
 

@@ -2,13 +2,14 @@
 
 Every record has a head of its own (which load, which shard, which number) and shares the rest with all others, so
 that the client's processor is left to the validators. With a rate, records are due at random times (a Poisson
-process, open loop); without one, the generator's window paces them (closed loop).
+process, unless a bench draws the gaps otherwise; open loop); without one, the generator's window paces them (closed
+loop).
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from primitives.errors import LocalError
@@ -19,6 +20,7 @@ from testnet.workloads.plan import FundingNeed, Lane, PlannedTransaction
 
 HEAD_BYTES: Final = 24
 """A load's number (12 bytes), a shard's (4), a record's (8): no two records are ever the same."""
+DrawGap = Callable[[random.Random, float], float]
 
 
 class OpaqueWorkload:
@@ -26,8 +28,16 @@ class OpaqueWorkload:
 
     ordered = False
 
-    def __init__(self, network: Network, options: LoadOptions, load_number: int) -> None:
-        """Raises ``LocalError`` where no shard takes such records."""
+    def __init__(
+        self,
+        network: Network,
+        options: LoadOptions,
+        load_number: int,
+        draw_gap: DrawGap = random.Random.expovariate,
+    ) -> None:
+        """``draw_gap(dice, rate)`` gives the seconds between two records. Raises ``LocalError`` where no shard
+        takes such records."""
+        self._draw_gap = draw_gap
         self._options = options
         self._load_number = load_number
         self._size_bytes = options.payload_bytes * options.commands_per_batch
@@ -85,7 +95,7 @@ class OpaqueWorkload:
         commands = options.commands_per_batch
         now_s, number = 0.0, 0
         while True:
-            now_s += dice.expovariate(rate) if rate else 0.0
+            now_s += self._draw_gap(dice, rate) if rate else 0.0
             record = b"".join((head, number.to_bytes(8, "big"), rest))
             yield PlannedTransaction(now_s if rate else None, shard, b"", (), opaque=record, commands=commands)
             number += 1

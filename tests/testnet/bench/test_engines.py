@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,15 @@ from testnet.bench.engines import EngineBench, bench_engines, compute_costs, par
 from testnet.progress import SilentProgress
 from testnet.workloads.options import LatencySummary
 
-COSTS = DecisionCosts(decisions=10, messages=44.5, size_bytes=6_000.0, cpu_ms=9.5, cpu_share=0.3, sync_p50_us=250.0)
+COSTS = DecisionCosts(
+    decisions=10,
+    messages=44.5,
+    size_bytes=6_000.0,
+    cpu_ms=9.5,
+    cpu_share=0.3,
+    machine_share=0.5,
+    sync_p50_us=260.0,
+)
 LATENCY = LatencySummary(9.0, 12.0, 20.0, 30.0)
 IDLE = LoadPoint(10.0, 10.0, 10.0, LATENCY, COSTS)
 GOOD = LoadPoint(8_000.0, 7_900.0, 20.0, LATENCY, COSTS)
@@ -53,9 +62,9 @@ def test_json_has_the_promised_keys_first_and_points_of_the_rising_load() -> Non
 
 
 def test_what_bounds_an_engine_is_said() -> None:
-    assert name_bound(FULL).startswith("syncs and round trips (30% of the cores")
-    busy = DecisionCosts(10, 1.0, 1.0, 1.0, cpu_share=0.8, sync_p50_us=1.0)
-    assert name_bound(LoadPoint(1.0, 1.0, 1.0, LATENCY, busy)).startswith("CPU (80%")
+    assert name_bound(FULL) == "syncs and round trips (50% of the cores busy, 30% in the members; sync p50 0.3 ms)"
+    busy = replace(FULL, costs=replace(COSTS, machine_share=0.97))
+    assert name_bound(busy).startswith("CPU (97% of the cores busy")
 
 
 def test_the_page_holds_tables_and_plots_and_loads_nothing(tmp_path: Path) -> None:
@@ -83,10 +92,11 @@ def test_costs_are_those_of_all_members_for_each_slot() -> None:
 
     before = dict.fromkeys(("a", "b", "dead"), status(100, 100, 100, 100, 5))
     after = {"a": status(110, 200, 1_100, 50_100, 7), "b": status(109, 140, 1_100, 30_100, 9)}
-    costs = compute_costs(before, after, 2.0)
+    costs = compute_costs(before, after, 2.0, 0.5)
+    assert 0 < costs.machine_share < 1
     assert (costs.decisions, costs.messages, costs.size_bytes, costs.cpu_ms) == (10, 14.0, 200.0, 8.0)
     with pytest.raises(LocalError, match="decided nothing"):
-        compute_costs(before, before, 2.0)
+        compute_costs(before, before, 2.0, 0.0)
 
 
 def test_options_that_make_no_sense_are_refused() -> None:
