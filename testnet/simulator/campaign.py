@@ -166,8 +166,8 @@ def run_campaign(
     on_result: Callable[[PlanResult, Tally], None],
     tally: Tally | None = None,
 ) -> Tally:
-    """Run them all, or until so many failed. Whoever gives the ``tally`` has it also where this is interrupted; what
-    is left then begins after ``Tally.last_seed``."""
+    """Run them all, or until so many failed. Whoever gives the ``tally`` has it also where this is interrupted;
+    what is left then begins after ``Tally.last_seed``."""
     tally = Tally() if tally is None else tally
     for result in executor.run(plans):
         tally.add(result)
