@@ -27,6 +27,9 @@ MAX_CONFIG_BYTES: Final = 1 << 20
 ENVIRONMENT_PREFIX: Final = "RIALTO_"
 MAX_PORT: Final = 65_535
 MAX_INDEX: Final = 999
+ARCHIVE: Final = 0
+MIN_KEEP_BLOCKS: Final = 16
+"""A window of slots: with less, whoever misses a moment would have to take a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,20 @@ def parse_shard(written: object) -> int:
 
 def _render_shard(shard: int) -> int | str:
     return "beacon" if shard == BEACON_SHARD else shard
+
+
+def parse_keep(written: object) -> int:
+    """``"archive"``, or a number of blocks; raises ``ValueError``."""
+    if written == "archive":
+        return ARCHIVE
+    digits = str(written)
+    if type(written) is bool or not digits.isdecimal() or not MIN_KEEP_BLOCKS <= int(digits) <= MAX_INTEGER:
+        raise ValueError(f'must be "archive" or a number of blocks from {MIN_KEEP_BLOCKS} up, not {written!r}')
+    return int(digits)
+
+
+def _render_keep(keep: int) -> int | str:
+    return "archive" if keep == ARCHIVE else keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +149,29 @@ class LimitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ChainSettings:
+    """What is kept of the chain, and when a snapshot is made or taken. Raises ``LocalError`` where that makes no
+    sense. ``keep`` is 0 for everything."""
+
+    keep: int = setting(
+        ARCHIVE,
+        'Certified blocks whose transactions and receipts are kept, or "archive": all. Headers are always kept.',
+        parse=parse_keep,
+        render=_render_keep,
+    )
+    snapshot_blocks: int = setting(
+        2_048, "Blocks between two snapshots that members who join can have; 0: none. Best the same on all members."
+    )
+    snapshot_gap_blocks: int = setting(
+        4_096, "Further behind than this, take a snapshot; 0: only where nobody has the blocks any more."
+    )
+
+    def __post_init__(self) -> None:
+        if self.keep and not self.snapshot_blocks:
+            raise LocalError("chain.keep: with snapshot_blocks of 0 nobody could join who needs an older block")
+
+
+@dataclass(frozen=True, slots=True)
 class CheckSettings:
     """Self-checks that cost time."""
 
@@ -155,6 +195,7 @@ class NodeConfig:
     rpc: RpcSettings = field(default_factory=RpcSettings)
     log: LogSettings = field(default_factory=LogSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    chain: ChainSettings = field(default_factory=ChainSettings)
     checks: CheckSettings = field(default_factory=CheckSettings)
     devnet: DevnetSettings = field(default_factory=DevnetSettings)
 
@@ -190,6 +231,7 @@ _SECTIONS: Final[dict[str, type[Any]]] = {
     "rpc": RpcSettings,
     "log": LogSettings,
     "limits": LimitSettings,
+    "chain": ChainSettings,
     "checks": CheckSettings,
     "devnet": DevnetSettings,
 }

@@ -3,8 +3,8 @@
 Start: open the home, build the replica, bind the API's port, listen for peers, write ``process.json``, start the
 pump. Stop (a signal, the control socket, ``Halted``): streams get their close frame and requests are drained,
 then the pump ends between two rounds, links close, databases close. A second signal ends the process at once.
-When the replica has installed a snapshot, the same happens but for the databases, and everything starts again with
-the same ports and addresses.
+When the replica asks to be opened anew (it has installed a snapshot), the same happens but for the databases, and
+everything starts again with the same ports and addresses.
 
 What does not live here: what a replica is made of (``node.validator``), what the API answers
 (``node.node_service``), any protocol decision.
@@ -98,7 +98,8 @@ def start_node(home: Path, environment: Mapping[str, str], prompt: Callable[[str
 
 
 def _open_and_run(opened: OpenHome, listener: RpcListener, carried: Carried | None) -> Carried | None:
-    """Run until the node is told to stop, or (then it returns what to go on with) until a snapshot is installed."""
+    """Run until the node is told to stop, or until the replica is to be opened anew: then return what to go on
+    with."""
     validator = build_validator(opened)
     # What start-up made stays for good; the collector need not look at it again. Messages and state records
     # make no cycles, so it looks rarely at the rest: its pauses were a tenth of a busy validator's time.
@@ -125,7 +126,7 @@ async def _run(
             write_process_file(opened.config.home, process)
             log.info("started", p2p_port=port, rpc=listener.url, height=validator.replica.statistics().height)
             await edges.stop.wait()
-            log.info("stopping" if edges.asked.is_set() else "opening anew with the snapshot")
+            log.info("stopping" if edges.asked.is_set() else "opening anew")
             edges.server.stop()
             with trio.move_on_after(STOP_DEADLINE_S):
                 await edges.drained.wait()
@@ -139,7 +140,7 @@ async def _run(
 
 
 async def _pump(edges: Edges) -> None:
-    """The pump returns only when a snapshot is installed."""
+    """The pump returns only when the replica is to be opened anew."""
     await edges.pump.run(Start())
     edges.stop.set()
 

@@ -17,7 +17,7 @@ from crosslink.beacon import BeaconApplication
 from crosslink.follower import BeaconFollower
 from node.application import Application
 from node.clock import wall_ms
-from node.config import LimitSettings
+from node.config import ChainSettings, LimitSettings
 from node.documents import describe_kind
 from node.genesis import BeaconGenesis, Genesis, ShardGenesis
 from node.home import OpenHome
@@ -84,7 +84,7 @@ def build_validator(opened: OpenHome) -> Validator:
         vote_log=opened.vote_log.load(),
         wall=wall_ms,
         role=part.role,
-        limits=_build_limits(config.limits, has_senders=part.noop is None),
+        limits=_build_limits(config.limits, config.chain, has_senders=part.noop is None),
     )
     return Validator(
         committee=committee,
@@ -137,13 +137,16 @@ def _build_part(genesis: Genesis, chain: bytes, shard: int, scheme: SignatureSch
     return _Part(venue, role, shard=venue, parameters=parse_shard_parameters(table), follower=follower)
 
 
-def _build_limits(limits: LimitSettings, *, has_senders: bool) -> ReplicaLimits:
+def _build_limits(limits: LimitSettings, chain: ChainSettings, *, has_senders: bool) -> ReplicaLimits:
     """What this member chose. Where nobody signs, there is only one sender, who may then fill the mempool."""
     chosen = ReplicaLimits(
         mempool_transactions=limits.mempool_transactions,
         mempool_bytes=limits.mempool_bytes,
         flush_ms=limits.flush_ms,
         proposal_gap_ms=limits.proposal_gap_ms,
+        keep_blocks=chain.keep or None,
+        snapshot_blocks=chain.snapshot_blocks,
+        snapshot_gap_blocks=chain.snapshot_gap_blocks,
     )
     return chosen if has_senders else replace(chosen, sender_transactions=limits.mempool_transactions)
 

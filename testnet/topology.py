@@ -18,7 +18,7 @@ Everything has a default, so the shortest topology is an empty file: two shards 
                                     # kind = "noop" and fields of shards.noop.parameters.NoopParameters
     [parameters]                    # fields of primitives.parameters.ProtocolParameters
     channel_window = 2048
-    [node.log]                      # settings of every member's config.toml: rpc, log, limits, checks
+    [node.log]                      # settings of every member's config.toml: rpc, log, limits, chain, checks
     level = "debug"
 
 What does not live here: keys and the genesis made from it (``testnet.provision``).
@@ -51,7 +51,7 @@ MAX_PROCESSES: Final = 256
 MAX_ACCOUNTS: Final = 1_024
 MAX_BALANCE: Final = 10**12
 MAX_SEED: Final = 2**63 - 1
-CONFIG_SECTIONS: Final = ("rpc", "log", "limits", "checks")
+CONFIG_SECTIONS: Final = ("rpc", "log", "limits", "chain", "checks")
 """What a topology may say of ``config.toml``; the rest follows from the member's place."""
 
 DEFAULT_ENGINE: Final = "pbft"

@@ -80,7 +80,7 @@ def test_every_setting_is_written_with_its_comment(tmp_path: Path) -> None:
     [
         ("[p2p]\nprot = 1", r"config.toml: p2p: unknown key 'prot': did you mean 'port'\?"),
         ("[ppp]\n", r"unknown section 'ppp': did you mean 'p2p'\?"),
-        ("[qqqqq]\n", "unknown section 'qqqqq': known: checks, devnet, limits, log, node, p2p, rpc"),
+        ("[qqqqq]\n", "unknown section 'qqqqq': known: chain, checks, devnet, limits, log, node, p2p, rpc"),
         ("[p2p]\nport = 65536", "p2p.port: must lie between 0 and 65535, not 65536"),
         ("[p2p]\nport = true", "p2p.port: must be an integer, not true or false"),
         ("[p2p]\nport = 1.5", "p2p.port: must be an integer, not a number with a fraction"),
