@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from testnet.simulator.campaign import NS_PER_S, HereExecutor, PlanResult, Tally, run_campaign
+from testnet.simulator.campaign import HereExecutor, PlanResult, Tally, run_campaign
 from testnet.simulator.plan import Kind, Shape
+from testnet.simulator.scheduler import US_PER_S
 from testnet.simulator.swarm import draw_plan
 
 SEEDS: Final = range(1, 31)
@@ -26,8 +27,8 @@ def main() -> None:
             shape = Shape(Kind.TOY, members, engine=engine)
             plans = (draw_plan(seed, shape) for seed in SEEDS)
             tally = run_campaign(plans, HereExecutor(), max_failures=len(SEEDS), on_result=_ignore)
-            seconds = tally.cpu_ns / NS_PER_S
-            pace = tally.simulated_us / 1e6 / seconds
+            seconds = tally.cpu_us / US_PER_S
+            pace = tally.simulated_us / US_PER_S / seconds
             figures = f"{tally.events_per_s:>10,}{seconds * 1e3 / tally.plans:>9.0f}{pace:>15.1f}"
             sys.stdout.write(f"{engine:<12}{members:>8}{figures}\n")
 

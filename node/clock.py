@@ -22,3 +22,8 @@ def monotonic_us() -> int:
 def wall_ms() -> int:
     """Milliseconds since 1970-01-01 UTC by the system's clock, which an operator or NTP may move."""
     return time.time_ns() // 1_000_000
+
+
+def cpu_us() -> int:
+    """Microseconds of CPU that this process has used; for measuring what something cost on a busy machine."""
+    return time.process_time_ns() // 1_000

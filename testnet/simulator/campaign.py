@@ -15,18 +15,18 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from time import process_time_ns
 from typing import Final, Protocol
 
 from consensus.engine import EngineFactory
+from node.clock import cpu_us
 from testnet.simulator.plan import Plan
 from testnet.simulator.schedule import decode_plan, encode_plan
+from testnet.simulator.scheduler import US_PER_S
 from testnet.simulator.simulation import simulate
 
 PLANS_IN_FLIGHT: Final = 4
 """Of each worker: enough that none waits while an earlier result is awaited."""
 MAX_KEPT_FAILURES: Final = 10
-NS_PER_S: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class PlanResult:
     summary: str
     events: int
     simulated_us: int
-    cpu_ns: int
+    cpu_us: int
     tail: tuple[str, ...] = ()
 
     @property
@@ -56,7 +56,7 @@ def run_encoded(data: bytes) -> PlanResult:
 def run_plan(plan: Plan, factory: EngineFactory | None = None) -> PlanResult:
     """One plan, measured. A run makes few cycles and ends soon, so the collector waits until it is over."""
     gc.disable()
-    started_ns = process_time_ns()
+    started_us = cpu_us()
     try:
         outcome = simulate(plan, factory=factory)
     finally:
@@ -68,7 +68,7 @@ def run_plan(plan: Plan, factory: EngineFactory | None = None) -> PlanResult:
         summary=outcome.describe(),
         events=outcome.events,
         simulated_us=outcome.simulated_us,
-        cpu_ns=process_time_ns() - started_ns,
+        cpu_us=cpu_us() - started_us,
         tail=() if outcome.is_ok else outcome.tail,
     )
 
@@ -137,7 +137,7 @@ class Tally:
     failed: int = 0
     events: int = 0
     simulated_us: int = 0
-    cpu_ns: int = 0
+    cpu_us: int = 0
     last_seed: int | None = None
     failures: list[PlanResult] = field(default_factory=list)
 
@@ -146,7 +146,7 @@ class Tally:
         self.plans += 1
         self.events += result.events
         self.simulated_us += result.simulated_us
-        self.cpu_ns += result.cpu_ns
+        self.cpu_us += result.cpu_us
         self.last_seed = result.plan.seed
         if not result.is_ok:
             self.failed += 1
@@ -156,7 +156,7 @@ class Tally:
     @property
     def events_per_s(self) -> int:
         """Simulated events per second of CPU and core."""
-        return self.events * NS_PER_S // max(1, self.cpu_ns)
+        return self.events * US_PER_S // max(1, self.cpu_us)
 
 
 def run_campaign(

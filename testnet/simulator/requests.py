@@ -17,7 +17,6 @@ from primitives.errors import LocalError
 from testnet.progress import Progress, close_progress, open_progress
 from testnet.report import find_commit
 from testnet.simulator.campaign import (
-    NS_PER_S,
     HereExecutor,
     PlanExecutor,
     PlanResult,
@@ -191,7 +190,7 @@ def _describe(
         "events": tally.events,
         "events_per_s": tally.events_per_s,
         "simulated_s": round(tally.simulated_us / US_PER_S, 1),
-        "cpu_s": round(tally.cpu_ns / NS_PER_S, 1),
+        "cpu_s": round(tally.cpu_ns / 1),
         "trace_hash": trace_hash,
     }
 

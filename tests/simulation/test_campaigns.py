@@ -127,17 +127,23 @@ def test_mistakes_on_the_command_line_are_one_sentence(
     assert error.startswith("error: ") and complaint in error and error.count("\n") == 1
 
 
+def wait_children(parent: int, count: int) -> list[psutil.Process]:
+    """Two workers and the resource tracker of multiprocessing, say."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        children = psutil.Process(parent).children(recursive=True)
+        if len(children) >= count:
+            return children
+        time.sleep(0.05)
+    raise AssertionError(f"fewer than {count} children after {DEADLINE_S} s")
+
+
 def test_an_interrupted_campaign_ends_its_workers(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "testnet.cli", "simulate", "--seeds", "1..100000", "--jobs", "2"]
     process = subprocess.Popen(
         [*command, "--schedules", str(tmp_path)], cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + DEADLINE_S
-    workers: list[psutil.Process] = []
-    while len(workers) < 3 and time.monotonic() < deadline:
-        workers = psutil.Process(process.pid).children(recursive=True)
-        time.sleep(0.05)
-    assert len(workers) >= 3, "two workers and the resource tracker"
+    workers = wait_children(process.pid, 3)
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130, errors
