@@ -191,14 +191,17 @@ class Ordering:
         if block.view > state.tip.view:
             state.highest = certificate
             state.outbox.log(HIGHEST, certificate)
-        parent = self.recent.get(block.parent)
-        if parent is not None and commits(parent.block, block):
-            self._commit(CommitProof(parent, certificate))
-        for child in tuple(self.recent.values()):
-            if commits(block, child.block):
-                self._commit(CommitProof(certificate, child))
+        for proof in self._find_commits(certificate):
+            self._commit(proof)
         if block.view >= state.view:
             self.enter_view(block.view + 1, None)
+
+    def _find_commits(self, certificate: QuorumCertificate) -> tuple[CommitProof, ...]:
+        """The commits that it completes, as the child of one that we know or, where they came in disorder, as the
+        parent."""
+        pairs = [(known, certificate) for known in self.recent.values()]
+        pairs += [(certificate, known) for known in self.recent.values()]
+        return tuple(CommitProof(parent, child) for parent, child in pairs if commits(parent.block, child.block))
 
     def note_recent(self, certificate: QuorumCertificate) -> None:
         """Remember it as a possible parent or child."""
