@@ -136,6 +136,7 @@ class EvidenceLocker:
         """The two headers over which this member halts: for people to compare."""
         if self.count < MAX_EVIDENCE_RECORDS:
             self._keep_unproven(Evidence(DIVERGENCE, own_index, messages), draft)
+            draft.alarms.append("divergence: both headers are kept")
 
     def _keep_unproven(self, evidence: Evidence, draft: EffectsDraft) -> None:
         self._unproven[evidence.culprit, evidence.kind] = None

@@ -57,6 +57,13 @@ class Misconduct:
         return self.rng.randrange(100) < self.role.percent
 
 
+class TrustingItsLog(Misconduct):
+    """Votes without asking whether its log is the newest, as twins must: the others would say that it is not."""
+
+    def wrap(self, setup: ReplicaSetup) -> ReplicaSetup:
+        return replace(setup, limits=replace(setup.limits, recall_answers=0))
+
+
 class Withholding(Misconduct):
     """Sends only some of its votes and bodies, to nobody in particular."""
 
@@ -192,8 +199,8 @@ class WrongHeader(Misconduct):
 
 
 _MISCONDUCT: Final[Mapping[Lie, type[Misconduct]]] = {
-    Lie.EQUIVOCATE: Misconduct,
-    Lie.DOUBLE_VOTE: Misconduct,
+    Lie.EQUIVOCATE: TrustingItsLog,
+    Lie.DOUBLE_VOTE: TrustingItsLog,
     Lie.CONTRADICT: Contradicting,
     Lie.WITHHOLD: Withholding,
     Lie.SILENT_TO_SOME: SilentToSome,
