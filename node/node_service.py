@@ -37,10 +37,12 @@ from node.rpc.service import (
     TransactionState,
     TransactionView,
 )
+from node.snapshot import describe_joining
 from node.transport import Transport
 from node.validator import Validator
 from primitives.errors import RemoteError
 from primitives.identifiers import format_committee, format_member, parse_address
+from primitives.merkle import EMPTY_ROOT
 from shards.markets import Market
 from shards.queries import list_markets, view_account, view_book, view_market
 from shards.venue import Venue
@@ -174,6 +176,10 @@ class ReplicaService:
             evidence=replica.evidence,
             evidence_recorded=replica.evidence_recorded,
             standing=self._validator.replica.standing[0],
+            headers_from=replica.snapshot.first_height,
+            transactions_from=replica.snapshot.floor_height,
+            snapshot_height=replica.snapshot.offered,
+            joining=describe_joining(replica.snapshot),
         )
 
     def genesis(self) -> Json:
@@ -208,6 +214,9 @@ class ReplicaService:
         unheard = self._validator.replica.standing[1]
         if unheard is not None:
             return unheard
+        joining = describe_joining(replica.snapshot)
+        if joining is not None:
+            return joining
         if replica.catch_up.is_active and replica.catch_up.target > replica.height + SYNC_GAP_BLOCKS:
             return f"catching up: at height {replica.height} of {replica.catch_up.target}"
         return None
@@ -218,21 +227,28 @@ class ReplicaService:
         """0 before the first certified block."""
         return self._validator.replica.statistics().certified_height
 
+    def first_height(self) -> int:
+        """1, unless this member joined by snapshot."""
+        return self._chain.first_height()
+
     def block(self, height: int) -> BlockView | None:
         """A certified block."""
         header = self._certified_header(height)
         certificate = None if header is None else self._chain.find_covering_certificate(height)
         if header is None or certificate is None:
             return None
-        count = len(self._chain.get_receipts(height))
-        return BlockView(header, compute_header_hash(header), certificate, count)
+        receipts = self._chain.get_receipts(height)
+        is_pruned = not receipts and header.receipts_root != EMPTY_ROOT
+        return BlockView(header, compute_header_hash(header), certificate, None if is_pruned else len(receipts))
 
     def block_transactions(self, height: int, start: int, limit: int) -> Sequence[BlockTransaction]:
         """By payload position, with the receipts that execution gave."""
         if self._certified_header(height) is None:
             raise RemoteError("NOT_FOUND", f"there is no certified block {height} here")
         payload = self._chain.get_payload(height)
-        digests = [] if payload in (None, NULL_PAYLOAD) else [ref.digest for ref in decode_payload(payload).batches]
+        if payload is None:
+            raise self._explain_pruned(f"the transactions of block {height}")
+        digests = [] if payload == NULL_PAYLOAD else [ref.digest for ref in decode_payload(payload).batches]
         transactions = self._chain.find_transactions_of(height, digests)[: start + limit]
         # A transaction that two members batched is in the block twice, with a receipt each, in the same order.
         receipts: dict[bytes, deque[bytes]] = {}
@@ -251,6 +267,8 @@ class ReplicaService:
     def summary(self, height: int) -> tuple[bytes, Json] | None:
         """A block's canonical summary and its decoded form; never pruned."""
         data = None if self._certified_header(height) is None else self._chain.get_summary(height)
+        if data is None and height == self._chain.first_height() > 1:
+            raise self._explain_pruned(f"the summary of block {height}")
         return None if data is None else (data, self._forms.describe_summary(data))
 
     def tips(self, height: int) -> Json | None:
@@ -280,7 +298,20 @@ class ReplicaService:
         return list_recorded(beacon.offences.list_records(), height, page)
 
     def _certified_header(self, height: int) -> ShardHeader | None:
-        return self._chain.get_header(height) if 1 <= height <= self.certified_height() else None
+        """Raises ``RemoteError`` (``PRUNED``) where this member joined above that height."""
+        if not 1 <= height <= self.certified_height():
+            return None
+        header = self._chain.get_header(height)
+        if header is None and height < self._chain.first_height():
+            raise self._explain_pruned(f"block {height}")
+        return header
+
+    def _explain_pruned(self, what: str) -> RemoteError:
+        headers, blocks = self._chain.first_height(), self._chain.floor_height()
+        return RemoteError(
+            "PRUNED",
+            f"{what}: this member has headers from {headers} on, transactions from {blocks} on; ask another",
+        )
 
     # --- the venue -----------------------------------------------------------------------------------------
 

@@ -36,12 +36,13 @@ class Pruner:
     """Deletes blocks from the oldest up."""
 
     def __init__(self, chain: Chain, keep_blocks: int | None) -> None:
-        """``keep_blocks`` of ``None`` keeps everything."""
+        """``keep_blocks`` of ``None`` keeps everything. From ``floor_height`` on, every block is whole."""
         self._chain = chain
         self._keep_blocks = keep_blocks
         self._next = 1
         self._target = 0
         self._has_more = True
+        self.floor_height = chain.floor_height()
         self.pruned = 0
 
     @property
@@ -75,5 +76,6 @@ class Pruner:
             self._has_more = False
             return
         self.pruned += count
-        records.append(build_floor_record(max(self._next, self._chain.floor_height())))
+        self.floor_height = max(self._next, self.floor_height)
+        records.append(build_floor_record(self.floor_height))
         draft.writes.append(StoreWrite(tuple(records)))

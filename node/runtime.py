@@ -39,6 +39,7 @@ from node.process_file import ProcessFile, remove_process_file, write_process_fi
 from node.pump import Pump
 from node.rpc.app import RpcApplication
 from node.rpc.server import RpcListener, RpcServer
+from node.snapshot import describe_joining
 from node.transport import Transport
 from node.transport_config import TransportConfig
 from node.validator import PlacedSeed, Validator, build_validator
@@ -272,6 +273,16 @@ async def _tell_changes(edges: Edges) -> None:
         if now.catch_up.is_active != before.catch_up.is_active:
             what = "catching up" if now.catch_up.is_active else "caught up"
             log.info(what, height=now.height, target=now.catch_up.target)
+        joining = describe_joining(now.snapshot)
+        if joining is not None and (now.snapshot.phase, now.snapshot.height) != (
+            before.snapshot.phase,
+            before.snapshot.height,
+        ):
+            log.info("joining by snapshot", what=joining, height=now.height, target=now.catch_up.target)
+        if now.snapshot.refused != before.snapshot.refused:
+            log.warning("refused a part of a snapshot", count=now.snapshot.refused)
+        if now.snapshot.offered > before.snapshot.offered:
+            log.info("snapshot", height=now.snapshot.offered)
         if now.evidence != before.evidence:
             log.warning("evidence of misbehaviour kept", count=now.evidence)
         before = now

@@ -115,6 +115,7 @@ class Snapshots:
         self._limits = limits
         self._areas = areas
         self._credible_count = credible_count
+        self._first_height = chain.first_height()
         self._is_armed = False
         self._is_progressing = False
         self._heard_ms: int | None = None
@@ -207,7 +208,7 @@ class Snapshots:
     def _retire_useless(self, draft: EffectsDraft) -> None:
         """Who took one of these from us could not go on with our blocks: we came here by a snapshot ourselves."""
         offered = self._maker.offered
-        if offered and offered[0] + 1 < self._chain.floor_height():
+        if offered and offered[0] + 1 < self._pruner.floor_height:
             self._maker.retire_oldest(draft)
 
     def _retain(self, height: int | None) -> None:
@@ -265,9 +266,27 @@ class Snapshots:
             made=maker.made,
             failed=maker.failed,
             pruned=self._pruner.pruned,
-            floor_height=self._chain.floor_height(),
-            first_height=self._chain.first_height(),
+            floor_height=self._pruner.floor_height,
+            first_height=self._first_height,
         )
+
+
+def describe_joining(statistics: SnapshotStatistics) -> str | None:
+    """What a member does that takes a snapshot, for people; ``None`` where it takes none."""
+    match JoinPhase(statistics.phase):
+        case JoinPhase.OFF:
+            return None
+        case JoinPhase.ASKING:
+            return "looking for a snapshot"
+        case JoinPhase.CLEANING:
+            return f"making room for the snapshot of block {statistics.height}"
+        case JoinPhase.FETCHING:
+            parts = f"{statistics.buckets_done} of {statistics.buckets} parts"
+            return f"fetching the snapshot of block {statistics.height}: {parts}"
+        case JoinPhase.CHECKING:
+            return f"checking the snapshot of block {statistics.height}"
+        case JoinPhase.READY:
+            return f"installing the snapshot of block {statistics.height}"
 
 
 def _kind_of(message: Answer | Request) -> FrameKind:

@@ -25,11 +25,13 @@ TRANSACTIONS_NEXT: Final = "an after is a position in the block"
 
 @get("/", summary="Certified blocks in ascending height")
 async def list_blocks(context: Context, start: From = None, limit: BlockLimit = DEFAULT_PAGE) -> Entries:
-    """At most ``limit`` blocks from ``from`` upwards, as far as this member has them."""
-    certified = context.service.certified_height()
-    first = max(1, certified - limit + 1 if start is None else start)
+    """At most ``limit`` blocks from ``from`` upwards, as far as this member has them; 410 ``PRUNED`` where it has
+    those of ``from`` no more."""
+    service = context.service
+    certified = service.certified_height()
+    first = max(service.first_height(), certified - limit + 1) if start is None else max(1, start)
     heights = range(first, min(certified, first + limit - 1) + 1)
-    views = [view for view in map(context.service.block, heights) if view is not None]
+    views = [view for view in map(service.block, heights) if view is not None]
     return {"blocks": [describe_block(view) for view in views]}
 
 
@@ -44,11 +46,13 @@ async def show_block(context: Context, height: PathText) -> Entries:
 async def list_transactions(
     context: Context, height: PathText, after: After = None, limit: Limit = DEFAULT_PAGE
 ) -> Entries:
-    """By position in the block."""
+    """By position in the block; 410 ``PRUNED`` where this member does not keep them any more."""
     number = parse_height(height, context.service.certified_height)
     block = require(context.service.block(number), "such block")
     start = 0 if after is None else parse_number(after, TRANSACTIONS_NEXT) + 1
-    entries = [] if start >= block.transactions else context.service.block_transactions(number, start, limit)
+    count = block.transactions
+    is_behind = count is not None and start >= count
+    entries = [] if is_behind else context.service.block_transactions(number, start, limit)
     following = start + len(entries)
     present = context.units.present
     return {
@@ -62,7 +66,7 @@ async def list_transactions(
             }
             for index, entry in enumerate(entries, start)
         ],
-        "next": str(following - 1) if entries and following < block.transactions else None,
+        "next": str(following - 1) if entries and count is not None and following < count else None,
     }
 
 

@@ -37,6 +37,9 @@ _LIST: Final = (
         "This member's chain has no such thing: the beacon has no accounts, a shard no tips, a no-op one neither.",
     ),
     ErrorCode("METHOD_NOT_ALLOWED", 405, "The path exists, but not with this method."),
+    ErrorCode(
+        "PRUNED", 410, "This member does not keep so old a block, or never had it; ask one that keeps everything."
+    ),
     ErrorCode("REQUEST_TIMEOUT", 408, "The body was not complete in time."),
     ErrorCode(
         "TOO_LARGE", 413, "The body, or the number of transactions in it, is over the limit; send less at once."

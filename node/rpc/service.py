@@ -47,12 +47,12 @@ class TransactionView:
 
 @dataclass(frozen=True, slots=True)
 class BlockView:
-    """One certified block without its bodies; ``transactions`` counts them."""
+    """One certified block without its bodies; ``transactions`` counts them, ``None`` where they are pruned."""
 
     header: ShardHeader
     header_hash: bytes
     certificate: Certificate
-    transactions: int
+    transactions: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,9 @@ class PeerView:
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
     """What ``/v1/status`` shows. Costs are since the process started; ``certified_ago_ms`` is the age of the
-    last certificate by this node's clock, ``None`` before the first."""
+    last certificate by this node's clock, ``None`` before the first. Blocks are here with their header from
+    ``headers_from`` on, with their transactions from ``transactions_from`` on; ``snapshot_height`` is the newest
+    snapshot that others can have (0: none), ``joining`` what is being done to take one."""
 
     name: str
     role: str
@@ -117,6 +119,10 @@ class NodeStatus:
     evidence: int = 0
     evidence_recorded: int = 0
     standing: str = "voting"
+    headers_from: int = 1
+    transactions_from: int = 1
+    snapshot_height: int = 0
+    joining: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +158,17 @@ class NodeService(Protocol):
         """0 before the first certified block."""
         ...
 
+    def first_height(self) -> int:
+        """The lowest block that is here at all: 1, unless this member joined by snapshot."""
+        ...
+
     def block(self, height: int) -> BlockView | None:
-        """``None`` where the height is not certified here (or pruned)."""
+        """``None`` where the height is not certified here; raises ``RemoteError`` (``PRUNED``) where this member
+        has none of it any more."""
         ...
 
     def block_transactions(self, height: int, start: int, limit: int) -> Sequence[BlockTransaction]:
-        """Transactions by payload position; raises ``RemoteError`` (``NOT_FOUND``) where the block is not kept."""
+        """Transactions by payload position; raises ``RemoteError`` (``NOT_FOUND``, ``PRUNED``)."""
         ...
 
     def summary(self, height: int) -> tuple[bytes, Json] | None:

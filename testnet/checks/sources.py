@@ -30,12 +30,14 @@ PROBE_TIMEOUT_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class LivingMember:
-    """A member that answered when the check began, with the certified height that it showed then."""
+    """A member that answered when the check began, with the certified height that it showed then. One that joined
+    by snapshot has headers from ``headers_from`` on only."""
 
     entry: MemberEntry
     client: NodeClient
     certified_height: int
     mempool_transactions: int
+    headers_from: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ async def open_sources(network: Network, progress: Progress) -> AsyncIterator[So
                 NodeClient(url, timeout_s=REQUEST_TIMEOUT_S, connections=CONCURRENCY),
                 status["certified_height"],
                 status["mempool_transactions"],
+                status["headers_from"],
             )
 
         async with trio.open_nursery() as nursery:

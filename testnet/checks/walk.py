@@ -74,7 +74,7 @@ async def _walk_member(
     done: list[int],
     total: int,
 ) -> None:
-    start, extra = 1, 0
+    start, extra = member.headers_from, 0
     while start <= member.certified_height or (
         certificates.is_waiting(member.entry.name) and extra < MAX_EXTRA_PAGES
     ):

@@ -74,6 +74,7 @@ class FakeService:
     bids: dict[int, int] = field(default_factory=dict)
     asks: dict[int, int] = field(default_factory=dict)
     open_orders: int = 5
+    pruned: int = 0
     unready: str | None = None
     failure: Exception | None = None
 
@@ -133,7 +134,12 @@ class FakeService:
     def certified_height(self) -> int:
         return len(self.blocks)
 
+    def first_height(self) -> int:
+        return self.pruned + 1
+
     def block(self, height: int) -> BlockView | None:
+        if height <= self.pruned:
+            raise RemoteError("PRUNED", f"block {height}: this member has none below {self.pruned + 1}")
         return self.blocks[height - 1] if 1 <= height <= len(self.blocks) else None
 
     def block_transactions(self, height: int, start: int, limit: int) -> Sequence[BlockTransaction]:

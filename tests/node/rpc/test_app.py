@@ -184,6 +184,16 @@ async def test_blocks_are_listed_in_ascending_height(interface: Interface, query
     assert [block["height"] for block in body["blocks"]] == heights
 
 
+async def test_blocks_that_a_member_does_not_keep_differ_from_those_that_do_not_exist(interface: Interface) -> None:
+    interface.service.pruned = 2
+    assert await interface.refuse("GET", "/v1/blocks/2") == (410, "PRUNED")
+    assert await interface.refuse("GET", "/v1/blocks/2/transactions") == (410, "PRUNED")
+    assert await interface.refuse("GET", "/v1/blocks?from=1") == (410, "PRUNED")
+    assert await interface.refuse("GET", "/v1/blocks/9") == (404, "NOT_FOUND")
+    listed = await interface.get("/v1/blocks")
+    assert [block["height"] for block in listed["blocks"]] == [3]
+
+
 async def test_transactions_of_a_block_come_in_pages(interface: Interface) -> None:
     interface.service.waiting = [b"ok%d" % index for index in range(5)]
     interface.service.certify()
