@@ -190,7 +190,7 @@ def _describe(
         "events": tally.events,
         "events_per_s": tally.events_per_s,
         "simulated_s": round(tally.simulated_us / US_PER_S, 1),
-        "cpu_s": round(tally.cpu_ns / 1),
+        "cpu_s": round(tally.cpu_us / US_PER_S, 1),
         "trace_hash": trace_hash,
     }
 
