@@ -23,7 +23,7 @@ def test_an_engine_is_found_by_its_name() -> None:
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(LocalError, match="no consensus engine 'raft'; installed: .*pbft"):
+    with pytest.raises(LocalError, match=r"no consensus engine 'raft'; installed: .*pbft"):
         load_engine_factory("raft")
 
 
