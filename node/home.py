@@ -7,6 +7,7 @@ the chain. What does not live here: the settings (``node.config``), and building
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -91,6 +92,22 @@ def rebuild_chain(home: Path, environment: Mapping[str, str], prompt: Callable[[
         config.chain_path.rename(aside)
     PlyvelChainStore.initialise(config.chain_path, _identity(config, chain, seed, DatabaseKind.CHAIN))
     return aside
+
+
+def renew_databases(home: Path, environment: Mapping[str, str]) -> None:
+    """Take everything from a devnet's member but its key and its settings: it comes back as a new one. What it has
+    signed is forgotten, so nothing but a test network may do this. Raises ``LocalError``."""
+    config = read_config(home, environment)
+    genesis = read_genesis(config.genesis_path)
+    if not genesis.devnet:
+        raise LocalError(f"{home}: only a member of a devnet may forget what it has signed")
+    seed = load_seed(config.key_path, read_passphrase(config.key_path, environment, None))
+    _check_membership(config, genesis, seed)
+    chain = compute_chain_id(genesis)
+    for path in (config.chain_path, config.vote_log_path, config.bodies_path):
+        shutil.rmtree(path, ignore_errors=True)
+    PlyvelChainStore.initialise(config.chain_path, _identity(config, chain, seed, DatabaseKind.CHAIN))
+    PlyvelVoteLog.initialise(config.vote_log_path, _identity(config, chain, seed, DatabaseKind.VOTES))
 
 
 def open_home(home: Path, environment: Mapping[str, str], prompt: Callable[[str], str] | None) -> OpenHome:

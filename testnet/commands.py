@@ -267,13 +267,21 @@ def resume(members: Members, name: NameOption = None, as_json: JsonOption = Fals
 
 
 @testnet_app.command()
-def restart(members: Members, name: NameOption = None, as_json: JsonOption = False) -> None:
+def restart(
+    members: Members,
+    name: NameOption = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="With empty databases: they join as new members, by snapshot.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Stop the members that live and start them all, on the same ports."""
-    from testnet.operations import restart_members
+    from testnet.operations import renew_members, restart_members
 
     network = open_network(name, os.environ)
     with _progress(as_json) as progress:
-        done = trio.run(restart_members, network, members, os.environ, progress)
+        operate = renew_members if fresh else restart_members
+        done = trio.run(operate, network, members, os.environ, progress)
     _print_done("restarted", done, as_json)
 
 

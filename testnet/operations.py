@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import trio
 
+from node.home import renew_databases
 from primitives.errors import LocalError
 from testnet.control_client import request_control
 from testnet.directory import LATEST, Network, NetworkDirectory, read_network
@@ -25,7 +26,14 @@ from testnet.faults import (
     send_faults,
 )
 from testnet.launch import launch_in_background
-from testnet.processes import find_process, scan_processes, signal_process, stop_processes, wait_gone
+from testnet.processes import (
+    build_environment,
+    find_process,
+    scan_processes,
+    signal_process,
+    stop_processes,
+    wait_gone,
+)
 from testnet.progress import Progress
 from testnet.supervisor import BIND_TIMEOUT_S, KILL_TIMEOUT_S, STOP_GRACE_S
 from testnet.supervisor_lock import is_supervised, wait_unsupervised
@@ -83,6 +91,22 @@ async def restart_members(
             return [member.name for member in members]
         names = living
     await _ask_supervisor(network, {"op": "restart", "members": list(names)}, progress)
+    return [member.name for member in members]
+
+
+async def renew_members(
+    network: Network, names: Sequence[str], environment: Mapping[str, str], progress: Progress
+) -> list[str]:
+    """Stop those that live, empty their databases, start them all as new members; see ``restart_members``."""
+    members = expand_members(names, network)
+    if is_supervised(network.directory):
+        return await _ask_supervisor(network, {"op": "renew", "members": list(names)}, progress)
+    await stop_processes(scan_processes(member.home for member in members), STOP_GRACE_S)
+    for member in members:
+        renew_databases(member.home, build_environment(environment))
+    record_event(network.directory, "renew", [member.name for member in members])
+    progress.note(f"nobody supervises {network.name!r}: resuming the whole network in the background")
+    await launch_in_background(network.directory, environment, progress)
     return [member.name for member in members]
 
 

@@ -12,7 +12,7 @@ Theory of operation.
     down     SIGTERM to all, after a grace SIGKILL; this happens however the supervisor ends, unless it is killed
 
 The supervisor holds nothing that is not in the directory, so another one can take over. ``control.sock`` offers
-kill, restart, pause, resume, partition, heal, down and state; every answer is sent when the thing is done.
+kill, restart, renew, pause, resume, partition, heal, down and state; every answer is sent when the thing is done.
 
 What does not live here: how processes are found and signalled (``testnet.processes``), what a partition means
 (``testnet.faults``), the command line.
@@ -32,6 +32,7 @@ from trio_typing import TaskStatus
 from node.clock import monotonic_ms
 from node.config import read_config, write_config
 from node.control import serve_control
+from node.home import renew_databases
 from node.process_file import PROCESS_FILE_NAME, ProcessFile
 from primitives.errors import LocalError
 from testnet.control_client import request_control
@@ -49,6 +50,7 @@ from testnet.faults import (
 from testnet.processes import (
     NODE_COMMAND,
     POLL_S,
+    build_environment,
     find_process,
     find_process_file,
     read_last_words,
@@ -333,11 +335,26 @@ class Supervisor:
         """
         slots = [self._slots[member.name] for member in expand_members(names, self.network)]
         record_event(self.directory, "restart", [slot.entry.name for slot in slots])
+        await self._end(slots)
+        return await self._begin(slots)
+
+    async def renew(self, names: Sequence[str]) -> list[str]:
+        """As ``restart``, but with empty databases: the members come back as if they had never been there."""
+        slots = [self._slots[member.name] for member in expand_members(names, self.network)]
+        record_event(self.directory, "renew", [slot.entry.name for slot in slots])
+        await self._end(slots)
+        for slot in slots:
+            renew_databases(slot.entry.home, build_environment(self._environment))
+        return await self._begin(slots)
+
+    async def _end(self, slots: Sequence[MemberSlot]) -> None:
         living = {slot.entry.home: slot.pid for slot in slots if slot.pid is not None}
         for slot in slots:
             slot.ends_on_purpose = True
         await stop_processes(living, STOP_GRACE_S)
         await self._wait_ended(slots, KILL_TIMEOUT_S)
+
+    async def _begin(self, slots: Sequence[MemberSlot]) -> list[str]:
         failures: list[str] = []
 
         async def start(slot: MemberSlot) -> None:
@@ -412,7 +429,9 @@ class Supervisor:
         def state(_: Mapping[str, Any]) -> Mapping[str, Any]:
             return {"members": {name: slot.pid for name, slot in self._slots.items()}}
 
-        members = {name: answer_members(getattr(self, name)) for name in ("kill", "pause", "resume", "restart")}
+        members = {
+            name: answer_members(getattr(self, name)) for name in ("kill", "pause", "resume", "restart", "renew")
+        }
         return {**members, "partition": partition, "heal": heal, "down": down, "state": state}
 
 
