@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from consensus import outbox
 from consensus.certificate import Certificate
 from consensus.committee import Committee
 from consensus.pbft.messages import (
@@ -43,7 +44,6 @@ from primitives.signing import SignatureScheme
 VIEW_KEY: Final = b"view"
 NEW_VIEW_KEY: Final = b"new-view"
 VIEW_CHANGE_KEY: Final = b"view-change"
-STABLE_KEY: Final = b"stable"
 PROPOSAL: Final = b"proposal"
 PREPARE: Final = b"prepare"
 PREPARED: Final = b"prepared"
@@ -127,7 +127,7 @@ def _restore_record(log: RestoredLog, key: bytes, value: bytes, committee: Commi
             log.new_view = _decode(NewView, value, limit)
         case b"view-change":
             log.view_change = _decode(ViewChange, value, limit)
-        case b"stable":
+        case outbox.STABLE_KEY:
             log.stable = _decode(Certificate, value, limit)
         case _:
             _restore_slot_record(log, key, value, limit)
