@@ -25,6 +25,8 @@ from node.rpc.limits import (
     WRITE_DEADLINE_S,
 )
 
+LONG_BODY_BYTES: Final = 512 << 10
+"""Read at once where a body is longer than a usual piece: half of the largest."""
 _UNWANTED_HEADERS: Final = (b"sec-websocket-extensions", b"http2-settings")
 
 
@@ -48,6 +50,7 @@ class GuardedStream:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
+        self._last_bytes = 0
         self.socket = stream.socket
 
     async def send_all(self, data: bytes) -> None:
@@ -62,8 +65,12 @@ class GuardedStream:
             raise trio.BrokenResourceError("the client reads nothing")
 
     async def receive_some(self, max_bytes: int) -> bytes:
-        """Up to ``max_bytes``; empty at the end."""
-        return bytes(await self._stream.receive_some(max_bytes))
+        """Up to ``max_bytes``, or more where a long body keeps coming: each piece passes through a dozen
+        coroutines. Empty at the end."""
+        is_long = self._last_bytes >= max_bytes
+        data = bytes(await self._stream.receive_some(LONG_BODY_BYTES if is_long else max_bytes))
+        self._last_bytes = len(data)
+        return data
 
     async def send_eof(self) -> None:
         """End our side."""
