@@ -82,7 +82,6 @@ class Ordering:
         self._scheme = scheme
         self._wish: _OpenWish | None = None
         self._tickets = 0
-        self.refused_proofs = 0
 
     # --- from height to height -----------------------------------------------------------------------------
 
@@ -142,9 +141,7 @@ class Ordering:
             self._state.outbox.evidence.append(accuse(CONFLICTING_PROPOSAL, known.proposal, proposal))
             return
         if proof is not None and not is_certificate_signed(proof, self._state.committee, self._scheme):
-            # The proposer's signature does not cover the proof, so this accuses nobody.
-            self.refused_proofs += 1
-            return
+            return  # The proposer's signature does not cover the proof, so this accuses nobody.
         self._make_room(height, proposal.sender, proposal.round)
         height.book.add_proposal(message)
         if proposal.round == height.round:

@@ -199,10 +199,6 @@ class Subject:
         for sender in self.world.others(self.index)[: self.world.quorum - 1]:
             self.hear(self.world.prevote(sender, round, digest))
 
-    def hear_precommits(self, round: int, digest: bytes) -> None:
-        for sender in self.world.others(self.index)[: self.world.quorum - 1]:
-            self.hear(self.world.precommit(sender, round, digest))
-
     def lock(self, round: int, payload: bytes) -> bytes:
         """Propose, prevote and precommit it in this round; returns the digest."""
         propose = self.world.propose(round, payload)

@@ -11,7 +11,7 @@ from tests.consensus.chaos import Plan, run_chaos
 from tests.consensus.cluster import STORM, Cluster
 from tests.consensus.tendermint.contender import TENDERMINT
 
-SEEDS = range(8)
+SEEDS = range(5)
 PLANS = {
     "four": Plan(4, 0),
     "four with a twin": Plan(4, 1_000, twins=1),
