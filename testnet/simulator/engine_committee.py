@@ -26,8 +26,10 @@ from testnet.simulator.twins_scenarios import Setting
 TICK_US: Final = 40 * US_PER_MS
 LOOK_US: Final = 10 * US_PER_MS
 MIN_DELAY_US: Final = US_PER_MS // 2
-LOSSES: Final = (0.0, 0.0, 0.15, 0.35)
-"""Shares of what nodes send within their sets that is lost while a script lasts; each run has one of them."""
+LOSSES: Final = (0.0, 0.0, 0.3, 1.0)
+"""Shares of what is lost on a link's one direction for ``LOSS_US``, in one run of two: within a set, too, somebody
+hears what others miss, and a vote that nobody hears decides the slot at its voter alone."""
+LOSS_US: Final = 150 * US_PER_MS
 SETTLED_DELAYS_US: Final = ((MIN_DELAY_US, 6 * US_PER_MS), (50 * US_PER_MS, 70 * US_PER_MS))
 SLOW_DELAYS_US: Final = (3 * US_PER_MS, 12 * US_PER_MS, 50 * US_PER_MS)
 """While a script lasts each direction of each link has its own longest delay: one node sees a quorum long before
@@ -61,24 +63,22 @@ class EngineCommittee:
         parameters: EngineParameters,
         seed: int,
         reach: Reach,
-        on_sent: Callable[[EngineHost, Any], None],
         sink: Callable[[str], None] | None = None,
     ) -> None:
-        """``on_sent`` sees each message before anybody is asked whether it reaches them. ``sink`` gets a
-        line per decision, complaint and message, for people."""
+        """``sink`` gets a line per decision, complaint and message, for people."""
         self.scheduler = Scheduler()
         self.complaints: list[Complaint] = []
         self.note = sink
         self._factory = factory
         self._reach = reach
-        self._on_sent = on_sent
         self._rng = Chance(seed).stream("delays")
         self._keys = TokenKeys(0)
         signers = [self._keys.make("member", index) for index in range(setting.nodes)]
         self.committee = Committee(ZERO_DIGEST, 0, 0, 0, tuple(signer.public_key for signer in signers))
         self._agreed: dict[int, bytes] = {}
         self._min_delay_us = MIN_DELAY_US
-        self._loss = self._rng.choice(LOSSES)
+        self._is_lossy = self._rng.random() < 0.5
+        self._losses: dict[tuple[int, int], tuple[int, float]] = {}
         self._max_delays_us = {
             (source, target): self._rng.choice(SLOW_DELAYS_US)
             for source in range(setting.total)
@@ -132,11 +132,18 @@ class EngineCommittee:
         """All links are alike from now on: quick, or so slow that the base timeout is too short for a view."""
         min_us, max_us = self._rng.choice(SETTLED_DELAYS_US)
         self._min_delay_us = min_us
-        self._loss = 0.0
+        self._is_lossy = False
         self._max_delays_us = dict.fromkeys(self._max_delays_us, max_us)
 
+    def _draw_loss(self, source: int, target: int) -> float:
+        period = self.scheduler.now_us // LOSS_US
+        drawn = self._losses.get((source, target))
+        if drawn is None or drawn[0] != period:
+            drawn = self._losses[source, target] = period, self._rng.choice(LOSSES)
+        return drawn[1]
+
     def _carry(self, sender: EngineHost, receiver: EngineHost, action: Callable[[], None]) -> None:
-        if self._loss and self._rng.random() < self._loss:
+        if self._is_lossy and self._rng.random() < self._draw_loss(sender.node, receiver.node):
             return
         max_us = self._max_delays_us[sender.node, receiver.node]
         min_us = self._min_delay_us
@@ -149,7 +156,6 @@ class EngineCommittee:
         signer, message = read_message(self._factory, send.message, self.committee)
         if self.note is not None:
             self._note(sender, f"sends {message!r} to {'all' if send.to is None else send.to}")
-        self._on_sent(sender, message)
         for receiver in self._list_receivers(sender, send.to):
             self._carry(sender, receiver, partial(self._deliver, sender, receiver, signer, message))
 

@@ -21,10 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from consensus.engine import EngineFactory, EngineParameters, EngineStatistics, WorkLevel
-from consensus.pbft.messages import ViewChange
 from primitives.hashing import hash_tagged
 from testnet.simulator.engine_committee import Complaint, EngineCommittee
 from testnet.simulator.engine_host import EngineHost
@@ -35,7 +34,8 @@ ROUND_US: Final = 150 * US_PER_MS
 """How long a node may stay in one round before its work counts as overdue: above the engines' base timeout."""
 SCRIPT_CLOCK_US: Final = 400 * US_PER_MS
 """How long the script waits for nodes to leave a round by themselves."""
-LIVENESS_BOUND_US: Final = 60 * US_PER_S
+LIVENESS_BOUND_US: Final = 20 * US_PER_S
+"""Fifty of the longest timeouts."""
 LIVE_SLOTS: Final = 2
 """Slots that every honest node must certify above the highest one of the moment of healing."""
 SCRIPTED_SCHEDULE: Final = "scripted"
@@ -43,20 +43,20 @@ SCRIPTED_SCHEDULE: Final = "scripted"
 
 @dataclass(frozen=True, slots=True)
 class RoundMap:
-    """The round of a node is ``offset`` + view + ``per_height`` · (last certified height). Messages of the types
-    ``asking`` ask for the view that they name, and who asked for a view is in its round."""
+    """The round of a node is ``offset`` + view + ``per_height`` · (last certified height), where who asked for a
+    view is in it already."""
 
     offset: int
     per_height: int
-    asking: tuple[type[Any], ...] = ()
 
     def compute_round(self, statistics: EngineStatistics) -> int:
         """Of a node whose engine has these statistics."""
-        return self.offset + statistics.view + self.per_height * statistics.last_certified
+        view = max(statistics.view, statistics.asked_view)
+        return self.offset + view + self.per_height * statistics.last_certified
 
 
 ROUND_MAPS: Final[Mapping[str, RoundMap]] = {
-    "pbft": RoundMap(offset=1, per_height=0, asking=(ViewChange,)),
+    "pbft": RoundMap(offset=1, per_height=0),
     "hotstuff": RoundMap(offset=0, per_height=0),
     "tendermint": RoundMap(offset=1, per_height=1),
 }
@@ -91,7 +91,8 @@ def run_scenario(
 class _Play:
     def __init__(self, scenario: Scenario, factory: EngineFactory, sink: Callable[[str], None] | None) -> None:
         self._scenario = scenario
-        self._map = ROUND_MAPS.get(factory.name, ROUND_MAPS["pbft"])
+        # A variant of an engine is called "engine-variant".
+        self._map = ROUND_MAPS.get(factory.name.partition("-")[0], ROUND_MAPS["pbft"])
         identity = hash_tagged(b"rialto/twins-scenario", format_scenarios([scenario]))
         self._committee = EngineCommittee(
             scenario.setting,
@@ -99,7 +100,6 @@ class _Play:
             build_engine_parameters(scenario, self._map),
             int.from_bytes(identity[:8], "big"),
             self._reaches,
-            self._on_sent,
             sink,
         )
         self._sets = [
@@ -107,7 +107,6 @@ class _Play:
             for entry in scenario.rounds
         ]
         self._entered: dict[int, tuple[int, int]] = {}
-        self._asked: dict[int, int] = {}
         self._is_healed = False
 
     def run(self) -> TwinsOutcome:
@@ -130,12 +129,7 @@ class _Play:
 
     def _round_of(self, host: EngineHost) -> int:
         by_clock = 1 + self._committee.scheduler.now_us // SCRIPT_CLOCK_US
-        return max(by_clock, self._map.compute_round(host.statistics), self._asked.get(host.node, 0))
-
-    def _on_sent(self, host: EngineHost, message: Any) -> None:
-        if isinstance(message, self._map.asking):
-            asked = self._map.offset + message.view
-            self._asked[host.node] = max(asked, self._asked.get(host.node, 0))
+        return max(by_clock, self._map.compute_round(host.statistics))
 
     def _is_script_over(self) -> bool:
         return all(self._round_of(host) > len(self._scenario.rounds) for host in self._committee.honest)

@@ -35,7 +35,7 @@ def simulate_twins(
     scenarios: Annotated[int, typer.Option(help="How many to draw.")] = 100,
     seed: Annotated[int, typer.Option(help="They are drawn from it.")] = 1,
     file: Annotated[Path | None, typer.Option(help="Play these instead of drawn ones.", show_default=False)] = None,
-    out: Annotated[Path, typer.Option(help="Where failing scenarios are written.")] = Path("."),
+    out: Annotated[Path, typer.Option(help="Where failing scenarios are written.")] = Path("simulations"),
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
     shrink: Annotated[bool, typer.Option("--shrink", help="Make failing scenarios smaller first.")] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Print every message of failing scenarios.")] = False,

@@ -33,10 +33,10 @@ MAX_SETS: Final = 3
 """Of a drawn partition: two quorums at most can be told apart, and a rest."""
 MAX_ENUMERATED_NODES: Final = 9
 """Nine nodes have 3,281 partitions into at most three sets; more are drawn without listing them."""
-QUORUM_SHARES: Final = (30, 60, 100)
+QUORUM_SHARES: Final = (40, 100, 100)
 """Percent of a scenario's rounds in which some set holds a quorum. Where nothing can be decided nothing can go
 wrong, and most partitions are of that kind, so each scenario draws how many of them it wants."""
-_DRAWS_PER_SCENARIO: Final = 64
+_DRAWS_PER_SCENARIO: Final = 16
 
 Partition = tuple[tuple[int, ...], ...]
 
