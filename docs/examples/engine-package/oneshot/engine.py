@@ -70,9 +70,13 @@ from oneshot.messages import (
     make_propose,
     make_timeout,
     make_vote,
+    phase_of,
+    sender_of,
     sign_propose,
     sign_timeout,
     sign_vote,
+    slot_of,
+    view_of,
 )
 from oneshot.records import STABLE, Log, View, name_vote
 from primitives.codec import encode
@@ -174,10 +178,10 @@ class OneShotEngine:
 
     def needs(self, signer: int, message: Message) -> bool:
         """Whether a message could change anything: of this slot, or early for the next, and news of its sender."""
-        slot = message.quorum.slot if isinstance(message, Decision) else message.slot
+        slot = slot_of(message)
         if slot == self._slot + 1:
-            known = self._early.get((type(message).__name__ + str(_phase_of(message)), signer))
-            return known is None or _view_of(message) > _view_of(known)
+            known = self._early.get((type(message).__name__ + str(phase_of(message)), signer))
+            return known is None or view_of(message) > view_of(known)
         if slot != self._slot or self._decision is not None:
             return False
         match message:
@@ -199,13 +203,13 @@ class OneShotEngine:
         """Newer than what we know of its sender, or in contradiction to it, which is evidence once."""
         if message.view != known.view:
             return message.view > known.view
-        return is_other and (_phase_of(message), message.view, message.sender) not in self._accused
+        return is_other and (phase_of(message), message.view, message.sender) not in self._accused
 
     def _on_message(self, message: Message) -> None:
-        slot = message.quorum.slot if isinstance(message, Decision) else message.slot
+        slot = slot_of(message)
         if slot == self._slot + 1:
-            signer = message.quorum.signers[0] if isinstance(message, Decision) else message.sender
-            self._early[type(message).__name__ + str(_phase_of(message)), signer] = message
+            signer = sender_of(message)
+            self._early[type(message).__name__ + str(phase_of(message)), signer] = message
             return
         match message:
             case Decision():
@@ -314,7 +318,7 @@ class OneShotEngine:
 
     def _accuse(self, first: Vote | Propose, second: Vote | Propose) -> None:
         """Both are signed by one member, for one place, and differ."""
-        self._accused.add((_phase_of(second), second.view, second.sender))
+        self._accused.add((phase_of(second), second.view, second.sender))
         kind = "conflicting-proposals" if isinstance(second, Propose) else "conflicting-votes"
         messages = sorted((encode(first), encode(second)))
         self._evidence.append(Evidence(kind, second.sender, tuple(messages)))
@@ -495,11 +499,3 @@ class OneShotEngine:
             view_changes=self._view,
             buffered_bytes=sum(len(message.payload) for message in kept),
         )
-
-
-def _view_of(message: Message) -> int:
-    return message.quorum.view if isinstance(message, Decision) else message.view
-
-
-def _phase_of(message: Message) -> int:
-    return message.phase if isinstance(message, Vote) else 0

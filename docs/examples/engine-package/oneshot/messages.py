@@ -94,6 +94,26 @@ class Decision(Wire, frozen=True, tag=4):
 Message: TypeAlias = Vote | Timeout | Propose | Decision
 
 
+def view_of(message: Message) -> int:
+    """A decision's is that of its votes."""
+    return message.quorum.view if isinstance(message, Decision) else message.view
+
+
+def slot_of(message: Message) -> int:
+    """What it is about."""
+    return message.quorum.slot if isinstance(message, Decision) else message.slot
+
+
+def sender_of(message: Message) -> int:
+    """Who is named as its signer; of a decision, the first of them."""
+    return message.quorum.signers[0] if isinstance(message, Decision) else message.sender
+
+
+def phase_of(message: Message) -> int:
+    """A vote's; every other kind of message has one phase."""
+    return message.phase if isinstance(message, Vote) else 0
+
+
 # --- signing -----------------------------------------------------------------------------------------------
 
 
@@ -153,7 +173,7 @@ def read_message(data: bytes, committee: Committee) -> tuple[int, Message]:
     message: Message = decode(Message, data, max_bytes=MAX_MESSAGE_BYTES)
     if isinstance(message, Decision):
         _check_quorum(message.quorum, Phase.COMMIT, committee)
-        return message.quorum.signers[0], message
+        return sender_of(message), message
     if message.sender >= committee.size:
         raise RemoteError("NOT_A_MEMBER", f"no member {message.sender}", penalise=True)
     if isinstance(message, Timeout):
