@@ -151,19 +151,7 @@ def build_components(setup: ReplicaSetup) -> Components:
     snapshot_maker, sweeper = _build_snapshot_maker(setup, recovered, areas)
     executor = _build_executor(setup, recovered, link, pins, areas, snapshot_maker.on_executed)
     catch_up = CatchUp(committee, index, setup.scheme, setup.engine_parameters.window_slots, limits)
-    obtaining = Obtaining(
-        committee,
-        index,
-        pool,
-        link,
-        parameters,
-        limits,
-        setup.wall,
-        receiver.take_inline,
-        receiver.recall,
-        verification.add_urgent,
-        verification.accept_proven,
-    )
+    obtaining = _build_obtaining(setup, index, pool, link, receiver, verification)
     gap_ms = _compute_gap_ms(setup)
     maker = BatchMaker(
         committee, setup.signer, index, mempool, pool, parameters, limits, gap_ms, first_sequence=setup.wall()
@@ -407,6 +395,29 @@ def _build_certifier(
         recovered.certificate,
         setup.genesis_hash,
         _read_uncertified(recovered.chain, _certified_height(recovered), recovered.chain.tip_height()),
+    )
+
+
+def _build_obtaining(
+    setup: ReplicaSetup,
+    index: int,
+    pool: BatchPool,
+    link: BeaconLink,
+    receiver: BatchReceiver,
+    verification: VerificationQueue,
+) -> Obtaining:
+    return Obtaining(
+        setup.committee,
+        index,
+        pool,
+        link,
+        setup.parameters,
+        setup.limits,
+        setup.wall,
+        receiver.take_inline,
+        receiver.recall,
+        verification.add_urgent,
+        verification.accept_proven,
     )
 
 

@@ -70,6 +70,7 @@ from node.replica_statistics import ReplicaStatistics, collect_statistics
 from node.snapshot import SNAPSHOT_TIMER
 from node.verification import BatchChecked
 from node.wire import FrameKind
+from node.work_level import compute_readiness, compute_work_level
 
 TICK_TIMER: Final = "tick"
 FLUSH_TIMER: Final = "flush"
@@ -250,16 +251,7 @@ class Replica:
         self._is_overdue = verdict.overdue
 
     def _update_readiness(self, now_ms: int) -> None:
-        parts = self._parts
-        if parts.executor.height == 0 and parts.peers.has_quorum:
-            # The first block shows that the committee lives, before any client needs it. Wanting it before a
-            # quorum can hear us would only start view changes.
-            self._readiness = Readiness.PENDING
-        else:
-            self._readiness = max(
-                parts.application.readiness(parts.wall(), self._last_block_wall_ms),
-                parts.recollection.compute_readiness(parts.certifier.height, self._view, now_ms),
-            )
+        self._readiness = compute_readiness(self._parts, self._view, self._last_block_wall_ms, now_ms)
 
     # --- the engine ------------------------------------------------------------------------------------
 
@@ -405,7 +397,7 @@ class Replica:
         return True
 
     def _tell_work(self, draft: EffectsDraft, now_ms: int) -> bool:
-        level = self._compute_work_level()
+        level = compute_work_level(self._parts, self._readiness, is_overdue=self._is_overdue)
         if level is self._level:
             return False
         self._level = level
@@ -418,23 +410,6 @@ class Replica:
             self._view = view
             self._is_overdue = False
             self._parts.censorship.on_view_changed(now_ms)
-
-    def _compute_work_level(self) -> WorkLevel:
-        """Work is pending until it is certified, not until it is decided."""
-        parts = self._parts
-        executed = parts.executor.height
-        is_pending = (
-            len(parts.mempool) > 0
-            or parts.pool.candidate_count > 0
-            or executed > parts.certifier.height
-            or self._readiness is not Readiness.IDLE
-            or parts.obtaining.has_decided(executed)
-        )
-        if not is_pending:
-            return WorkLevel.IDLE
-        if self._is_overdue or self._readiness is Readiness.OVERDUE:
-            return WorkLevel.OVERDUE
-        return WorkLevel.PENDING
 
     # --- what follows the cascade ----------------------------------------------------------------------
 
