@@ -52,7 +52,8 @@ class EntryTree:
         if not self.reaches(entry.slot) or identity in self._entries:
             return None
         branches = self._by_slot.setdefault(entry.slot, [])
-        gone = tuple(self._entries.pop(old) for old in branches[: len(branches) + 1 - MAX_BRANCHES])
+        excess = max(0, len(branches) + 1 - MAX_BRANCHES)
+        gone = tuple(self._entries.pop(old) for old in branches[:excess])
         del branches[: len(gone)]
         branches.append(identity)
         self._entries[identity] = entry

@@ -13,10 +13,11 @@ as members that stepped up one by one reach the highest of them in the end.
 With its timeout a member sends its vote of that view to all. Where the next leader is dead, everybody can then make
 the certificate that it kept to itself, and no block is lost with a leader.
 
-A leader that let its view pass without a proposal is *silent* until it is heard again: votes that it should collect
-go to everybody at once, and its views get an eighth of T. So a dead member costs T once, then T/8 in n views, and a
-slow one nothing, for its own timeout in the failed view is heard. Each member judges for itself; safety does not
-depend on timers. What does not live here: timers (``engine``), re-sending (``exchange``).
+A leader that let its view pass without a proposal, or that made nothing of our votes, is *silent* until it is heard
+again: votes that it should collect go to everybody at once, and its views get an eighth of T. So a dead member
+costs T once, then T/8 in n views, and a slow one nothing, for its own timeout in the failed view is heard. Each
+member judges for itself; safety does not depend on timers. What does not live here: timers (``engine``), re-sending
+(``exchange``).
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Views:
         state = self.state
         left = state.view
         if state.vote is not None and state.vote.block.view >= left:
+            self._note_silence(state.terms.compute_leader(left + 1))
             self.ordering.send_vote(None)
             if state.view > left:
                 return  # Our vote was the q-th.
@@ -153,6 +155,11 @@ class Views:
         self.state.checker.note_verified(timeouts)
         self.enter(timeouts.view + 1, timeouts)
 
+    def _note_silence(self, leader: int) -> None:
+        """It let a view pass, and gave none up with us."""
+        if leader != self.state.index and leader not in self.newest:
+            self.state.silent.add(leader)
+
     def note_heard(self, member: int) -> None:
         """It signed what just came, or its link is up again."""
         self.state.silent.discard(member)
@@ -182,9 +189,8 @@ class Views:
         if timeouts is not None:
             if state.ballot.gave_up < timeouts.view:
                 self._note_failure()
-            leader = state.terms.compute_leader(state.view)
-            if state.proposal is None and leader != state.index and leader not in self.newest:
-                state.silent.add(leader)
+            if state.proposal is None:
+                self._note_silence(state.terms.compute_leader(state.view))
             state.counts.failed_views += 1
             state.outbox.log(TIMEOUTS, timeouts)
         if state.terms.compute_last_view(view) != state.terms.compute_last_view(state.view):

@@ -14,6 +14,7 @@ from typing import Any
 
 from consensus.engine import BuildPayload, CancelWish, ObtainPayload, Output
 from consensus.pbft.messages import CommitCertificate, NewView, PrePrepare, Status, ViewChange
+from primitives.hashing import DIGEST_BYTES
 from tests.consensus.cluster import Cluster, Host
 
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
@@ -57,7 +58,8 @@ def _describe_records(output: Output) -> Iterator[str]:
         key = record.key.decode()
         if key.startswith("slot/"):
             _, number, kind = key.split("/")
-            key = f"slot {int(number, 16)} {kind}"
+            # A digest in a key is HotStuff's name of an entry; its first digits tell people enough.
+            key = f"slot {int(number, 16)} {kind if len(kind) < 2 * DIGEST_BYTES else 'entry ' + kind[:6]}"
         yield f"{'logs' if record.value is not None else 'deletes'} {key}"
 
 
