@@ -341,10 +341,10 @@ class Supervisor:
     async def renew(self, names: Sequence[str]) -> list[str]:
         """As ``restart``, but with empty databases: the members come back as if they had never been there."""
         slots = [self._slots[member.name] for member in expand_members(names, self.network)]
-        record_event(self.directory, "renew", [slot.entry.name for slot in slots])
         await self._end(slots)
         for slot in slots:
             renew_databases(slot.entry.home, build_environment(self._environment))
+        record_event(self.directory, "renew", [slot.entry.name for slot in slots])
         return await self._begin(slots)
 
     async def _end(self, slots: Sequence[MemberSlot]) -> None:

@@ -46,7 +46,8 @@ async def run_checks(network: Network, progress: Progress, settle_s: float) -> d
     async with open_sources(network, progress) as sources:
         quiescence, summaries = await _wait_quiescence(sources, settle_s)
     # Read before the chains are, which only grow: what was sampled must be in them.
-    samples = read_json_lines(network.directory.samples_path)
+    directory = network.directory
+    samples = drop_forgotten(read_json_lines(directory.samples_path), read_json_lines(directory.events_path))
     # Opened again: heights have grown while transfers settled.
     async with open_sources(network, progress) as sources:
         verdicts = await _check_all(sources, summaries, samples)
@@ -57,6 +58,14 @@ async def run_checks(network: Network, progress: Progress, settle_s: float) -> d
     }
     write_json(network.directory.check_path, {"time_ms": wall_ms(), **outcome})
     return outcome
+
+
+def drop_forgotten(
+    samples: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """The samples but those of members whose databases were emptied on purpose later: they owe them to nobody."""
+    renewed = {name: event["time_ms"] for event in events if event["kind"] == "renew" for name in event["members"]}
+    return [sample for sample in samples if sample["time_ms"] > renewed.get(sample["member"], 0)]
 
 
 async def _check_all(
