@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from testnet.simulator.plan import Shape
 from testnet.simulator.scheduler import US_PER_S
 from tests.simulation.runs import SHARDED, TOY, require_ok, run_seed
 
+TENDERMINT = replace(TOY, engine="tendermint")
 PINNED = {
     "the log let go of a certificate that the chain store had not synced": (7, TOY, 4),
     "a silent partition left own batches behind that nobody else had": (114, TOY, 5),
     "a body inside an old payload was held again after its block was executed": (1123, TOY, 8),
     "a restarted member attested blocks that its log did not hold": (1, SHARDED, 4),
+    "the certified height was told once, and who missed it held up the next": (25, TENDERMINT, 6),
 }
 
 
