@@ -27,14 +27,21 @@ class DatabaseKind(StrEnum):
     VOTES = "votes"
 
 
-REMEDIES: Final = {
-    DatabaseKind.CHAIN: "run: rialto node rebuild (this is set aside, and the node catches up from its peers)",
+_REMEDIES: Final = {
+    DatabaseKind.CHAIN: (
+        "run: rialto node rebuild --home {home} (this is set aside, and the node catches up from its peers)"
+    ),
     DatabaseKind.VOTES: (
-        "what this member signed is no longer known, and without that it must not vote in this network again; "
-        "see 'A lost vote log' in docs/operators.md"
+        "what this member signed is no longer known, so it must not vote; run: rialto node rebuild --forget-votes "
+        "--home {home} (it abstains until all that it may have voted for is settled; see 'A lost vote log' in "
+        "docs/operators.md)"
     ),
 }
-"""What an operator does about a damaged database."""
+
+
+def describe_remedy(kind: DatabaseKind, path: Path) -> str:
+    """What an operator does about the damaged database at ``path``, which lies in the node's home."""
+    return _REMEDIES[kind].format(home=path.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ def encode_identity(identity: DatabaseIdentity) -> bytes:
 
 def check_identity(path: Path, record: bytes | None, ours: DatabaseIdentity) -> None:
     """Raise ``LocalError``, saying what to do, unless the record in the database at ``path`` is ours."""
-    remedy = REMEDIES[ours.kind]
+    remedy = describe_remedy(ours.kind, path)
     if record is None:
         raise LocalError(f"{path}: was never initialised to its end: delete the directory and initialise it again")
     version = int.from_bytes(record[:_VERSION_BYTES], "big")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from consensus.committee import Committee
 from node.body_segments import BodySegments
 from node.body_store import BodyChainStore, BodyVoteLog
 from node.chain import list_recent_ranges
@@ -23,7 +24,8 @@ from node.database_identity import DatabaseIdentity, DatabaseKind
 from node.durable_files import create_directory
 from node.genesis import Genesis, compute_chain_id, read_genesis, write_genesis
 from node.keystore import create_devnet_key, create_key, load_seed, read_passphrase
-from node.plyvel_store import PlyvelChainStore, PlyvelVoteLog, SyncProbe
+from node.plyvel_store import PlyvelChainStore, PlyvelVoteLog, SyncProbe, require_unused
+from node.standing import FORGOTTEN, build_standing_record
 from primitives.errors import LocalError
 from primitives.identifiers import BEACON_SHARD
 from primitives.signing import Ed25519Signer
@@ -108,6 +110,36 @@ def renew_databases(home: Path, environment: Mapping[str, str]) -> None:
         shutil.rmtree(path, ignore_errors=True)
     PlyvelChainStore.initialise(config.chain_path, _identity(config, chain, seed, DatabaseKind.CHAIN))
     PlyvelVoteLog.initialise(config.vote_log_path, _identity(config, chain, seed, DatabaseKind.VOTES))
+
+
+def forget_votes(home: Path, environment: Mapping[str, str], prompt: Callable[[str], str] | None) -> Path | None:
+    """Put an empty vote log that says so in place of a lost, damaged or old one, which is set aside; where to, is
+    returned. The member abstains until what it may have voted for is settled (``node.abstention``).
+
+    Raises ``LocalError``, also while the node runs, and in a committee too small to settle that without it.
+    """
+    config = read_config(home, environment)
+    genesis = read_genesis(config.genesis_path)
+    seed = load_seed(config.key_path, read_passphrase(config.key_path, environment, prompt))
+    _check_membership(config, genesis, seed)
+    chain = compute_chain_id(genesis)
+    committee = Committee(chain, config.node.shard, 0, 0, genesis.committee_of(config.node.shard))
+    if committee.size - 1 < committee.quorum:
+        raise LocalError(
+            f"{home}: a committee of {committee.size} cannot show what one of its members forgot: "
+            f"{committee.quorum} others would have to be asked"
+        )
+    for path in (config.vote_log_path, config.chain_path):
+        require_unused(path)
+    now_ms = wall_ms()
+    aside: Path | None = None
+    if config.vote_log_path.exists():
+        aside = config.vote_log_path.with_name(f"{config.vote_log_path.name}.{now_ms}")
+        config.vote_log_path.rename(aside)
+    identity = _identity(config, chain, seed, DatabaseKind.VOTES)
+    # The chain store has counted the writes of the old log; no log writes more often than once in a microsecond.
+    PlyvelVoteLog.initialise(config.vote_log_path, identity, [build_standing_record(FORGOTTEN)], now_ms * 1_000)
+    return aside
 
 
 def open_home(home: Path, environment: Mapping[str, str], prompt: Callable[[str], str] | None) -> OpenHome:

@@ -34,10 +34,10 @@ import plyvel
 from consensus.engine import Record
 from node.clock import monotonic_us
 from node.database_identity import (
-    REMEDIES,
     DatabaseIdentity,
     DatabaseKind,
     check_identity,
+    describe_remedy,
     encode_identity,
 )
 from node.durable_files import create_directory, sync_directory
@@ -160,7 +160,9 @@ class _Database:
             iterator.close()
 
     def _explain_reading(self, error: plyvel.Error) -> LocalError:
-        return LocalError(f"{self.path}: cannot be read ({error}): {REMEDIES[self.identity.kind]}")
+        return LocalError(
+            f"{self.path}: cannot be read ({error}): {describe_remedy(self.identity.kind, self.path)}"
+        )
 
     def write(self, records: Sequence[Record], own: Sequence[tuple[bytes, bytes]], *, sync: bool) -> None:
         """One atomic batch of the caller's records and our ``own``; raises ``LocalError``, then and ever after."""
@@ -245,10 +247,12 @@ class PlyvelVoteLog:
             raise
 
     @staticmethod
-    def initialise(path: Path, identity: DatabaseIdentity) -> None:
-        """Make an empty log in a new or empty directory; raises ``LocalError``."""
+    def initialise(path: Path, identity: DatabaseIdentity, records: Sequence[Record] = (), writes: int = 0) -> None:
+        """Make a log with these first records, whole or not at all, in a new or empty directory; raises
+        ``LocalError``. ``writes`` is how many came before, where it takes the place of another log."""
         assert identity.kind is DatabaseKind.VOTES
-        _initialise(path, identity)
+        first = [(record.key, record.value) for record in records if record.value is not None]
+        _initialise(path, identity, [(_VOTE_SEQUENCE_KEY, writes.to_bytes(_SEQUENCE_BYTES, "big")), *first])
 
     def load(self) -> dict[bytes, bytes]:
         """Every record."""
@@ -345,7 +349,7 @@ class PlyvelChainStore:
         if vote_log.sequence < seen:
             raise LocalError(
                 f"the vote log is older than the chain ({vote_log.sequence} writes, the chain has seen {seen}): "
-                f"{REMEDIES[DatabaseKind.VOTES]}"
+                f"{describe_remedy(DatabaseKind.VOTES, self._database.path)}"
             )
 
     def attach_vote_log(self, vote_log: PlyvelVoteLog) -> None:
@@ -364,7 +368,30 @@ class PlyvelChainStore:
 # --- directories -------------------------------------------------------------------------------------------
 
 
-def _initialise(path: Path, identity: DatabaseIdentity) -> None:
+def require_unused(path: Path) -> None:
+    """Raise ``LocalError`` where a process has the database at ``path`` open, whatever state that is in."""
+    if not path.is_dir():
+        return
+    if path.resolve() in _open_directories:
+        raise LocalError(f"{path}: is open in this process already")
+    os.close(_lock(path))
+
+
+def _lock(path: Path) -> int:
+    """A descriptor that holds LevelDB's own lock; raises ``LocalError``."""
+    try:
+        descriptor = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise LocalError(f"{path}: cannot be locked ({error.strerror})") from error
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise LocalError(f"{path}: another process uses it: stop that first") from None
+    return descriptor
+
+
+def _initialise(path: Path, identity: DatabaseIdentity, first: Sequence[tuple[bytes, bytes]] = ()) -> None:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise LocalError(f"{path}: exists already and is never overwritten: move it away first")
     create_directory(path)
@@ -377,7 +404,10 @@ def _initialise(path: Path, identity: DatabaseIdentity) -> None:
             **_OPTIONS[identity.kind],
         )
         try:
-            database.put(_IDENTITY_KEY, encode_identity(identity), sync=True)
+            with database.write_batch(transaction=True, sync=True) as batch:
+                for key, value in first:
+                    batch.put(key, value)
+                batch.put(_IDENTITY_KEY, encode_identity(identity))
         finally:
             database.close()
         sync_directory(path)
@@ -387,7 +417,7 @@ def _initialise(path: Path, identity: DatabaseIdentity) -> None:
 
 
 def _open(path: Path, identity: DatabaseIdentity) -> Any:
-    remedy = REMEDIES[identity.kind]
+    remedy = describe_remedy(identity.kind, path)
     if not path.is_dir() or not any(path.iterdir()):
         raise LocalError(f"{path}: there is no database (a new home gets one from rialto node init): {remedy}")
     if path in _open_directories:
@@ -403,17 +433,11 @@ def _open(path: Path, identity: DatabaseIdentity) -> Any:
 
 def _check_closed_logs(path: Path, remedy: str) -> None:
     """Look at the logs under LevelDB's own lock, so that a running node is never mistaken for a damaged one."""
+    descriptor = _lock(path)
     try:
-        descriptor = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise LocalError(f"{path}: cannot be locked ({error.strerror})") from error
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         check_logs(path)
     except LocalError as error:
         raise LocalError(f"{error}: {remedy}") from None
-    except OSError:
-        raise LocalError(f"{path}: another process uses it: stop that first") from None
     finally:
         os.close(descriptor)
 

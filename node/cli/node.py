@@ -69,10 +69,21 @@ def start(
 
 
 @node_app.command()
-def rebuild(home: Home) -> None:
+def rebuild(
+    home: Home,
+    forgets_votes: Annotated[
+        bool,
+        typer.Option("--forget-votes", help="Replace the vote log instead: lost, damaged, or an old copy."),
+    ] = False,
+) -> None:
     """Replace a damaged or lost chain store by an empty one; the blocks come again from the peers."""
-    from node.home import rebuild_chain
+    from node.home import forget_votes, rebuild_chain
 
+    if forgets_votes:
+        aside = forget_votes(home.absolute(), os.environ, _prompt())
+        kept = "" if aside is None else f"; the old one is kept as {aside.name}"
+        typer.echo(f"{home}: has an empty vote log{kept}; start the node, and it abstains until it may vote again")
+        return
     aside = rebuild_chain(home.absolute(), os.environ, _prompt())
     kept = "" if aside is None else f"; the old one is kept as {aside.name}"
     typer.echo(f"{home}: has an empty chain store{kept}; start the node, and it catches up")

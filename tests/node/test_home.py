@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from consensus.engine import Record
 from node.config import NodeConfig, NodeSettings
 from node.genesis import BeaconGenesis, Genesis, ShardGenesis
-from node.home import find_membership, initialise_home, open_home, rebuild_chain
+from node.home import find_membership, forget_votes, initialise_home, open_home, rebuild_chain
+from node.standing import FORGOTTEN
+from node.vote_records import read_vote_log
 from primitives.errors import LocalError
 from primitives.signing import Ed25519Signer, derive_seed
 
@@ -65,6 +71,62 @@ def test_a_rebuilt_chain_store_is_empty_and_the_old_one_kept(tmp_path: Path) -> 
     assert aside is not None
     assert aside.is_dir()
     open_home(config.home, {}, None).close()
+
+
+def make_member_of_four(path: Path) -> NodeConfig:
+    seeds = [SHARD_SEED, *[derive_seed(b"home tests", "other", index) for index in range(3)]]
+    keys = tuple(Ed25519Signer(seed).public_key for seed in seeds)
+    config = NodeConfig(path, NodeSettings("s0v0", 0, 0))
+    initialise_home(config, replace(GENESIS, shards=(ShardGenesis(0, keys),)), SHARD_SEED, None)
+    return config
+
+
+@pytest.mark.parametrize("loss", ["deleted", "damaged", "old"])
+def test_a_lost_vote_log_is_refused_with_a_command_that_marks_it_as_lost(tmp_path: Path, loss: str) -> None:
+    config = make_member_of_four(tmp_path / "home")
+    old = tmp_path / "old"
+    shutil.copytree(config.vote_log_path, old)
+    opened = open_home(config.home, {}, None)
+    for number in range(3):
+        opened.vote_log.write([Record(b"evote", b"%d" % number)])
+    opened.store.write([Record(b"x", b"y")], sync=True)
+    opened.close()
+    if loss == "damaged":
+        (config.vote_log_path / "CURRENT").unlink()
+    else:
+        shutil.rmtree(config.vote_log_path)
+    if loss == "old":
+        shutil.copytree(old, config.vote_log_path)
+    command = f"rialto node rebuild --forget-votes --home {config.home}"
+    with pytest.raises(LocalError, match=re.escape(command)):
+        open_home(config.home, {}, None)
+    aside = forget_votes(config.home, {}, None)
+    assert (aside is None) == (loss == "deleted")
+    opened = open_home(config.home, {}, None)
+    try:
+        log = read_vote_log(opened.vote_log.load())
+        assert log.standing == FORGOTTEN and not log.engine
+        opened.vote_log.write([Record(b"evote", b"new")])
+        opened.store.write([Record(b"x", b"z")], sync=True)
+    finally:
+        opened.close()
+    open_home(config.home, {}, None).close()
+
+
+def test_votes_are_not_forgotten_under_a_running_node_nor_in_a_committee_that_cannot_settle_them(
+    tmp_path: Path,
+) -> None:
+    config = make_member_of_four(tmp_path / "home")
+    opened = open_home(config.home, {}, None)
+    try:
+        with pytest.raises(LocalError, match="open in this process"):
+            forget_votes(config.home, {}, None)
+    finally:
+        opened.close()
+    alone = make_home(tmp_path / "alone")
+    with pytest.raises(LocalError, match="cannot show what one of its members forgot"):
+        forget_votes(alone.home, {}, None)
+    open_home(alone.home, {}, None).close()
 
 
 def test_a_home_with_a_changed_genesis_is_refused(tmp_path: Path) -> None:
