@@ -72,6 +72,7 @@ class MemoryStore:
 
     def close(self) -> None:
         """The records stay: opening again is using the same object again."""
+        self._captured = None
 
     def _apply(self, record: Record) -> None:
         known = record.key in self._values

@@ -172,3 +172,27 @@ def test_paces_are_the_replicas_own_unless_the_file_says_otherwise() -> None:
     assert (LimitSettings().flush_ms, LimitSettings().proposal_gap_ms) == (limits.flush_ms, limits.proposal_gap_ms)
     chosen = read("[limits]\nflush_ms = 0\nproposal_gap_ms = 7\n").limits
     assert chosen == LimitSettings(flush_ms=0, proposal_gap_ms=7)
+
+
+@pytest.mark.parametrize(("written", "keep"), [('"archive"', 0), ("16", 16), ("5000", 5_000)])
+def test_what_is_kept_is_a_number_of_blocks_or_everything(written: str, keep: int) -> None:
+    config = read(f"[chain]\nkeep = {written}\n")
+    assert config.chain.keep == keep
+    assert parse_config(render_config(config), HOME, {}) == config
+
+
+@pytest.mark.parametrize("written", ["15", "0", "true", '"all"', "-1", "[16]"])
+def test_what_could_not_be_kept_is_refused(written: str) -> None:
+    with pytest.raises(LocalError, match=r'chain.keep: must be "archive" or a number of blocks from 16 up'):
+        read(f"[chain]\nkeep = {written}\n")
+
+
+def test_pruning_without_snapshots_is_refused() -> None:
+    with pytest.raises(LocalError, match="with snapshot_blocks of 0 nobody could join"):
+        read("[chain]\nkeep = 100\nsnapshot_blocks = 0\n")
+    assert read("[chain]\nsnapshot_blocks = 0\n").chain.snapshot_blocks == 0
+
+
+def test_the_environment_says_what_is_kept() -> None:
+    assert read(RIALTO_CHAIN_KEEP="64").chain.keep == 64
+    assert read("[chain]\nkeep = 64\n", RIALTO_CHAIN_KEEP="archive").chain.keep == 0

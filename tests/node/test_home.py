@@ -12,7 +12,7 @@ import pytest
 from consensus.engine import Record
 from node.config import NodeConfig, NodeSettings
 from node.genesis import BeaconGenesis, Genesis, ShardGenesis
-from node.home import find_membership, forget_votes, initialise_home, open_home, rebuild_chain
+from node.home import find_membership, forget_votes, initialise_home, open_home, rebuild_chain, renew_databases
 from node.standing import FORGOTTEN
 from node.vote_records import read_vote_log
 from primitives.errors import LocalError
@@ -136,3 +136,27 @@ def test_a_home_with_a_changed_genesis_is_refused(tmp_path: Path) -> None:
     config.genesis_path.write_text(text.replace('"created_ms": 1', '"created_ms": 2'))
     with pytest.raises(LocalError, match="belongs to chain"):
         open_home(config.home, {}, None)
+
+
+def test_a_renewed_home_has_empty_databases_and_its_key(tmp_path: Path) -> None:
+    config = make_home(tmp_path / "home")
+    opened = open_home(config.home, {}, None)
+    opened.vote_log.write([Record(b"v", b"vote")])
+    opened.store.write([Record(b"c", b"chain")], sync=True)
+    opened.close()
+    renew_databases(config.home, {})
+    opened = open_home(config.home, {}, None)
+    try:
+        assert opened.store.get(b"c") is None
+        assert b"v" not in opened.vote_log.load()
+        assert opened.seed == SHARD_SEED
+    finally:
+        opened.close()
+
+
+def test_only_a_devnets_member_forgets_what_it_signed(tmp_path: Path) -> None:
+    config = NodeConfig(tmp_path / "home", NodeSettings("s0v0", 0, 0))
+    initialise_home(config, replace(GENESIS, devnet=False), SHARD_SEED, b"a passphrase")
+    with pytest.raises(LocalError, match="only a member of a devnet"):
+        renew_databases(config.home, {})
+    assert config.vote_log_path.exists()

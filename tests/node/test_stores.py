@@ -14,7 +14,7 @@ from consensus.engine import Record
 from node.database_identity import DatabaseIdentity, DatabaseKind
 from node.memory_store import MAX_UNSYNCED_BATCHES, MemoryStore, MemoryVoteLog
 from node.plyvel_store import PlyvelChainStore, PlyvelVoteLog
-from node.store import Store, VoteLog
+from node.store import CAPTURE_KEY, Store, VoteLog
 
 CHAIN = DatabaseIdentity(DatabaseKind.CHAIN, bytes(32), 0, "validator", bytes(32))
 VOTES = DatabaseIdentity(DatabaseKind.VOTES, bytes(32), 0, "validator", bytes(32))
@@ -163,3 +163,22 @@ def test_unsynced_batches_become_durable_in_the_end() -> None:
         store.write([Record(b"%06d" % number, b"")])
     store.crash(Random(1))
     assert store.get(b"%06d" % 9) == b""
+
+
+def test_a_capture_shows_a_prefix_as_its_batch_left_it_whatever_came_later(
+    reopen_store: Callable[[], Store],
+) -> None:
+    store = reopen_store()
+    store.write([Record(b"sa", b"1"), Record(b"sb", b"1"), Record(b"ta", b"other")])
+    store.write([Record(b"sb", b"2"), Record(CAPTURE_KEY, b"s\x07")])
+    store.write([Record(b"sa", None), Record(b"sb", b"3"), Record(b"sc", b"3")])
+    assert store.take_captured(b"s\x08") is None, "another batch's"
+    assert store.take_captured(b"s\x07") is None, "only the newest, once"
+    store.write([Record(CAPTURE_KEY, b"s\x09")])
+    store.write([Record(b"sb", None)])
+    captured = store.take_captured(b"s\x09")
+    assert captured is not None
+    assert list(captured) == [(b"sb", b"3"), (b"sc", b"3")]
+    assert store.take_captured(b"s\x09") is None
+    store.write([Record(CAPTURE_KEY, b"s\x0a")])
+    assert reopen_store().take_captured(b"s\x0a") is None, "it ends with the process"

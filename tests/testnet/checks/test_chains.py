@@ -9,6 +9,7 @@ from crosslink.header import BeaconRef, InboxCursor, ShardHeader, compute_header
 from primitives.hashing import ZERO_DIGEST
 from primitives.signing import Ed25519
 from testnet.checks.chains import CertificateCheck, MonotoneCheck, PrefixCheck, ServedBlock
+from testnet.checks.run import drop_forgotten
 from tests.testnet.checks.fabricated import COMMITTEES, certify, make_chain, serve
 
 
@@ -147,3 +148,16 @@ def test_what_an_earlier_check_saw_must_still_be_there() -> None:
         check.on_block(serve(headers)[0])
         check.on_memory(0, 1, block_hash, now)
         assert check.conclude().ok is holds
+
+
+def test_what_a_member_showed_before_its_databases_were_emptied_is_not_held_against_it() -> None:
+    samples = [
+        {"time_ms": 1, "member": "s0v0", "certified_height": 9},
+        {"time_ms": 1, "member": "s0v1", "certified_height": 9},
+        {"time_ms": 5, "member": "s0v1", "certified_height": 2},
+    ]
+    events = [
+        {"time_ms": 3, "kind": "renew", "members": ["s0v1"]},
+        {"time_ms": 4, "kind": "kill", "members": ["s0v0"]},
+    ]
+    assert drop_forgotten(samples, events) == [samples[0], samples[2]]
