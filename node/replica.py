@@ -95,6 +95,7 @@ class Replica:
         self._readiness = Readiness.IDLE
         self._is_overdue = False
         self._view = parts.driver.statistics().view
+        self._primary = parts.driver.statistics().primary
         self._is_stirred = False
         self._has_joined = False
         self._last_block_wall_ms = parts.wall()
@@ -405,9 +406,13 @@ class Replica:
         return True
 
     def _note_view(self, now_ms: int) -> None:
-        view = self._parts.driver.statistics().view
-        if view != self._view:
-            self._view = view
+        statistics = self._parts.driver.statistics()
+        if statistics.view == self._view:
+            return
+        self._view = statistics.view
+        # Engines whose views pass while all is well may keep a leader for many of them.
+        if statistics.primary != self._primary:
+            self._primary = statistics.primary
             self._is_overdue = False
             self._parts.censorship.on_view_changed(now_ms)
 
