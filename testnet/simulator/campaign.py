@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Final, Protocol
 
 from consensus.engine import EngineFactory
@@ -100,11 +100,18 @@ class ProcessExecutor:
         self._jobs = jobs
 
     def run(self, plans: Iterable[Plan]) -> Iterator[PlanResult]:
-        """See ``PlanExecutor``. Leaving early stops the workers once their present plans are done."""
+        """See ``PlanExecutor``. Leaving early kills the workers: their plans can be had again."""
+        others = active_children()
         pool = ProcessPoolExecutor(self._jobs, mp_context=get_context("spawn"), initializer=_ignore_interrupt)
+        is_done = False
         try:
             yield from run_ahead(plans, self._jobs * PLANS_IN_FLIGHT, lambda data: pool.submit(run_encoded, data))
+            is_done = True
         finally:
+            if not is_done:
+                for worker in active_children():
+                    if worker not in others:
+                        worker.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
 
 

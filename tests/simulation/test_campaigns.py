@@ -148,4 +148,5 @@ def test_an_interrupted_campaign_ends_its_workers(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    assert not [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
+    _, alive = psutil.wait_procs(workers, timeout=DEADLINE_S)
+    assert not alive
