@@ -101,12 +101,13 @@ class Replica:
         self._last_block_wall_ms = parts.wall()
         self._certified_wall_ms: int | None = None
         self._is_halted = False
+        self._is_over = False
 
     # --- the three entries -----------------------------------------------------------------------------
 
     def handle(self, event: ReplicaEvent, now_ms: int) -> Effects:
         """Take one event. ``now_ms`` is monotonic."""
-        if self._is_halted:
+        if self._is_over:
             return Effects()
         draft = EffectsDraft()
         try:
@@ -119,7 +120,7 @@ class Replica:
 
     def work(self, now_ms: int) -> Effects:
         """One bounded chunk of queued work; call it between events while ``busy``."""
-        if self._is_halted:
+        if self._is_over:
             return Effects()
         draft = EffectsDraft()
         try:
@@ -140,7 +141,7 @@ class Replica:
     @property
     def busy(self) -> bool:
         """Whether ``work`` has something to do."""
-        if self._is_halted:
+        if self._is_over:
             return False
         parts = self._parts
         return parts.verification.busy or self._ranges.busy
@@ -317,8 +318,8 @@ class Replica:
 
     def _has_ended(self, draft: EffectsDraft) -> bool:
         """Whether the replica is to be opened anew: then this one handles nothing any more."""
-        self._is_halted = self._is_halted or draft.reopens
-        return self._is_halted
+        self._is_over = self._is_over or draft.reopens
+        return self._is_over
 
     def _answer_payloads(self, draft: EffectsDraft, now_ms: int) -> bool:
         parts = self._parts
@@ -437,10 +438,8 @@ class Replica:
             awaited, proposer = parts.obtaining.awaited_beacon()
             if awaited > parts.link.height:
                 parts.link.on_awaited(awaited, proposer, draft, now_ms)
-        executed = parts.executor.height
-        if parts.catch_up.may_be_behind(executed) and not parts.snapshots.holds_ranges(executed, now_ms):
-            for index, request in parts.catch_up.plan(executed, parts.peers.is_connected, now_ms):
-                self._inbound.send_range_request(index, request, draft)
+        for index, request in parts.snapshots.plan_ranges(parts.executor.height, now_ms):
+            self._inbound.send_range_request(index, request, draft)
 
     def _set_timers(self, draft: EffectsDraft, now_ms: int) -> None:
         parts = self._parts
@@ -461,7 +460,7 @@ class Replica:
     # --- the end ---------------------------------------------------------------------------------------
 
     def _halt(self, diverged: Diverged, draft: EffectsDraft) -> None:
-        self._is_halted = True
+        self._is_halted = self._is_over = True
         self._parts.evidence.keep_divergence(self._parts.peers.own_index, diverged.messages, draft)
         draft.halt = diverged.sentence
 

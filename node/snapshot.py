@@ -46,7 +46,7 @@ from node.snapshot_records import SnapshotReader, build_unstaged_records
 from node.snapshot_server import Answer, SnapshotServer
 from node.snapshot_sweep import Sweeper
 from node.vote_records import build_height_record
-from node.wire import FrameKind, SnapshotMessage
+from node.wire import FrameKind, RangeRequest, SnapshotMessage
 from primitives.codec import encode
 
 SNAPSHOT_TIMER: Final = "snapshot"
@@ -157,13 +157,15 @@ class Snapshots:
 
     # --- the replica's own events ----------------------------------------------------------------------
 
-    def holds_ranges(self, executed: int, now_ms: int) -> bool:
-        """Whether a snapshot comes in instead, or may be about to: who hears for the first time that it is far
-        behind listens to what others offer before it asks for ranges. A single liar can have that once."""
-        is_held = self._is_progressing or self._is_listening(executed, now_ms)
-        if is_held:
+    def plan_ranges(self, executed: int, now_ms: int) -> list[tuple[int, RangeRequest]]:
+        """Which ranges to ask of whom: none while a snapshot comes in, or may be about to. Who hears for the first
+        time that it is far behind listens to what others offer; a single liar can have that once."""
+        if not self._catch_up.may_be_behind(executed):
+            return []
+        if self._is_progressing or self._is_listening(executed, now_ms):
             self._catch_up.note_held()
-        return is_held
+            return []
+        return self._catch_up.plan(executed, self._peers.is_connected, now_ms)
 
     def _is_listening(self, executed: int, now_ms: int) -> bool:
         gap = self._limits.snapshot_gap_blocks
