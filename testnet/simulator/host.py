@@ -174,6 +174,8 @@ class SimulatedHost:
         self.replica: Replica | None = None
         self.events = 0
         """Messages, timers, links, requests and disk completions that it handled."""
+        self.has_lost_votes = False
+        """Somebody took its vote log away: it may say so."""
         self._dropped_before = 0
         self._prepare = prepare
         self._scheduler = scheduler

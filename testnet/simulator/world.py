@@ -40,6 +40,7 @@ from testnet.simulator.votes import AttestationLogChecker, VoteChecker
 SAMPLE_US: Final = 100 * US_PER_MS
 """How often conditions and bounds are looked at."""
 TWIN_MARK: Final = "'"
+CONFESSION: Final = "abstains from voting"
 ACCUSATION: Final = re.compile(r"evidence against member (\d+)")
 
 C = TypeVar("C", bound=Checker)
@@ -246,8 +247,11 @@ class World:
                     clients.on_certified(block)
 
     def on_alarm(self, host: SimulatedHost, sentence: str) -> None:
-        """An honest member raises no alarm, unless it caught a liar: nobody honest is ever accused."""
+        """An honest member raises no alarm, unless it caught a liar, or has lost its votes: nobody honest is ever
+        accused."""
         self.trace.note(self.scheduler.now_us, host.name, "!", sentence)
+        if host.has_lost_votes and sentence.startswith(CONFESSION):
+            return
         accused = ACCUSATION.match(sentence)
         if host.is_honest and (accused is None or not self._is_liar(host.member.shard, int(accused[1]))):
             self.verdicts.report("alarm", host.name, sentence)
