@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from consensus.engine import EngineParameters, ObtainPayload, compute_payload_digest
+from consensus.engine import BuildPayload, EngineParameters, ObtainPayload, PayloadHeld, compute_payload_digest
 from consensus.outbox import STABLE_KEY
-from consensus.tendermint.messages import Precommit, Prevote
+from consensus.tendermint.messages import Precommit, Prevote, Propose
 from consensus.tendermint.records import CurrentRound, compute_slot_key
 from consensus.tendermint.steps import NIL
 from primitives.codec import encode
@@ -158,3 +158,42 @@ def test_a_schedule_that_refuses_to_rotate_is_left_alone() -> None:
             seen.append(subject.engine.statistics().primary)
             subject.hear(world.decide(0, OTHER, height))
         assert seen == proposers
+
+
+def _propose_height_1_round_3_without_its_payload(world: World) -> tuple[Subject, bytes]:
+    """Locked in round 0, restarted, and the proposer of round 3 while the pins are still read."""
+    subject = world.subject(0)
+    digest = subject.lock(0, b"a")
+    subject.holds_payloads = False
+    subject.restart()
+    subject.go_to(3)
+    assert not subject.sent(Propose)
+    return subject, digest
+
+
+def test_a_valid_value_is_proposed_when_its_payload_is_here_again() -> None:
+    subject, digest = _propose_height_1_round_3_without_its_payload(World())
+    subject.feed(PayloadHeld(1, digest, b"a", True))
+    assert [(propose.proposal.digest, propose.proposal.valid_round) for propose in subject.sent(Propose)] == [
+        (digest, 0)
+    ]
+    assert subject.prevoted()[3] == digest
+
+
+def test_a_proposer_that_waits_for_its_payload_does_not_wait_for_ever() -> None:
+    subject, _ = _propose_height_1_round_3_without_its_payload(World())
+    subject.expire("propose")
+    assert subject.prevoted()[3] == NIL
+
+
+def test_a_logged_proposal_is_the_only_one_of_its_round() -> None:
+    """Even with the prevote that was logged beside it gone, and another payload at hand."""
+    subject = World().subject(1)
+    digest = subject.build(b"a")
+    before = subject.sent(Propose)[0]
+    subject.log = {key: value for key, value in subject.log.items() if b"prevote" not in key}
+    subject.restart()
+    subject.work()
+    assert not [wish for output in subject.outputs for wish in output.wishes if isinstance(wish, BuildPayload)]
+    assert [encode(again) for again in subject.sent(Propose)] == [encode(before)]
+    assert subject.prevoted() == {0: digest}
