@@ -170,7 +170,7 @@ class Executor:
         if attest:
             self._attested[header.height] = header
             self._pins.note_attested(header.height)
-        draft.persist.extend(build_executed_records(header, attested=attest))
+        draft.persist.extend(build_executed_records(header, self._pins.highest_executed, attested=attest))
         bodies = {batch.digest: batch.frame for batch in resolved.batches}
         records = build_block_records(header, resolved.data, bodies, result, self._areas)
         draft.writes.append(StoreWrite(tuple(records), sync=self._note_write(draft, now_ms)))

@@ -116,10 +116,13 @@ def build_engine_records(records: Iterable[Record]) -> list[Record]:
     return [Record(_ENGINE + record.key, record.value) for record in records]
 
 
-def build_executed_records(header: ShardHeader, *, attested: bool) -> list[Record]:
-    """The height that the chain store may reach from now on, and the header if we are about to attest it."""
-    suffix = header.height.to_bytes(_HEIGHT_BYTES, "big")
-    records = [Record(_HIGHEST_KEY, suffix)]
+def build_executed_records(header: ShardHeader, highest: int, *, attested: bool) -> list[Record]:
+    """The height that the chain store may reach from now on, and the header if we are about to attest it.
+
+    ``highest`` is what the log says so far. It is higher where the store lost its end and is filled again: a log
+    that forgot how far it went would look older than the votes that others remember of us.
+    """
+    records = [build_height_record(max(highest, header.height))]
     if attested:
         records.append(build_attested_record(header))
     return records
@@ -145,6 +148,7 @@ class Pins:
     attested header and certificate it holds."""
 
     def __init__(self, log: RecoveredLog) -> None:
+        self.highest_executed = log.highest_executed
         self._slots: dict[int, dict[bytes, tuple[bytes, ...]]] = {}
         self._uses: dict[bytes, int] = {}
         self._payloads: dict[bytes, bytes] = {}

@@ -150,6 +150,25 @@ def test_a_log_stays_the_newest_when_the_chain_store_is_rebuilt() -> None:
     assert cluster.nodes[3].alarms == []
 
 
+def test_executing_again_what_the_store_lost_does_not_make_the_log_older() -> None:
+    """A member that is on its way up again when it dies has still voted for all that its log says."""
+    cluster = Watched()
+    cluster.boot()
+    cluster.trade(60)
+    cluster.kill(3)
+    cluster.nodes[3].store = MemoryStore()
+    cluster.cut = lambda sender, outgoing: outgoing.kind == FrameKind.RANGE and cluster.statistics(3).height > 0
+    cluster.with_limits(ranges_in_flight=1)
+    cluster.start(3)
+    cluster.run(2_000)
+    assert 0 < cluster.statistics(3).height < max(cluster.heights()), "the scene is not set"
+    cluster.cut = lambda sender, outgoing: False
+    cluster.kill(3)
+    cluster.start(3)
+    cluster.run_until_back(3, 5_000)
+    assert cluster.nodes[3].alarms == []
+
+
 def test_who_lost_votes_is_no_witness() -> None:
     cluster = Watched()
     cluster.boot()

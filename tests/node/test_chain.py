@@ -126,7 +126,7 @@ def test_the_vote_log_is_read_back_and_released_height_by_height() -> None:
     pins = Pins(read_vote_log({}))
     write([build_identity_record(b"us"), build_certificate_record(CERTIFICATE)])
     write(build_engine_records([Record(b"vote", b"1")]))
-    write(build_executed_records(HEADER, attested=True))
+    write(build_executed_records(HEADER, 0, attested=True))
     write(pins.pin(3, b"\x05" * 32, b"payload", [batch]))
     write(pins.pin(4, b"\x06" * 32, b"payload too", [batch]))
     assert pins.pin(4, b"\x06" * 32, b"payload too", [batch]) == []
