@@ -111,7 +111,7 @@ class Exchange:
     def _answer_proposal(self, status: Status) -> None:
         """It comes with what leads to its view."""
         state, proposal = self.state, self.state.proposal
-        if proposal is None or (status.view == state.view and status.stage == Stage.PROPOSED):
+        if proposal is None or (status.view == state.view and status.stage != Stage.WAITING):
             return
         is_ours = proposal.sender == state.index
         if not is_ours and state.ballot.voted < state.view:
