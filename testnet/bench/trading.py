@@ -87,8 +87,9 @@ async def bench_scaling(seconds: float, progress: Progress) -> BenchResult:
 
 def _compute_busy_share(before: Any, after: Any) -> float:
     """The part of all cores' time that was not idle between two readings of ``psutil.cpu_times``."""
-    idle_s = after.idle + after.iowait - before.idle - before.iowait
-    return round(1 - idle_s / max(0.001, sum(after) - sum(before)), 2)
+    idle_s: float = after.idle + after.iowait - before.idle - before.iowait
+    whole_s: float = max(0.001, sum(after) - sum(before))
+    return round(1 - idle_s / whole_s, 2)
 
 
 async def bench_soak(seconds: float, progress: Progress) -> BenchResult:
