@@ -89,6 +89,7 @@ class HereExecutor:
 
     def run(self, plans: Iterable[Plan]) -> Iterator[PlanResult]:
         """See ``PlanExecutor``."""
+        gc.freeze()
         for plan in plans:
             yield run_plan(plan)
 
@@ -102,7 +103,7 @@ class ProcessExecutor:
     def run(self, plans: Iterable[Plan]) -> Iterator[PlanResult]:
         """See ``PlanExecutor``. Leaving early kills the workers: their plans can be had again."""
         others = active_children()
-        pool = ProcessPoolExecutor(self._jobs, mp_context=get_context("spawn"), initializer=_ignore_interrupt)
+        pool = ProcessPoolExecutor(self._jobs, mp_context=get_context("spawn"), initializer=_prepare_worker)
         is_done = False
         try:
             yield from run_ahead(plans, self._jobs * PLANS_IN_FLIGHT, lambda data: pool.submit(run_encoded, data))
@@ -128,9 +129,11 @@ def run_ahead(
         yield waiting.popleft().result()
 
 
-def _ignore_interrupt() -> None:
+def _prepare_worker() -> None:
     # Ctrl-C reaches every process of the terminal; the campaign's own ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What is loaded by now stays for good: the collector need not look at it after every run.
+    gc.freeze()
 
 
 # --- the campaign ------------------------------------------------------------------------------------------

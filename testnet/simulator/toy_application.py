@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from crosslink.block import BlockInput, BlockResult, Readiness, TransactionReceipt
@@ -22,6 +23,7 @@ from primitives.state_tree import StateTree
 
 MAX_COMMAND_BYTES: Final = 4_096
 LIFETIME_BLOCKS: Final = 1_024
+MAX_REMEMBERED: Final = 2_048
 BUCKETS: Final = 16
 APPLIED: Final = b"\x01"
 """The receipt of a command that took effect."""
@@ -57,6 +59,13 @@ def compute_command_id(data: bytes) -> bytes:
     return hash_tagged(b"rialto/toy-command", data)
 
 
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _decode_command(data: bytes) -> ToyTransaction:
+    """Every member decodes every command, several times: what it says follows from its bytes alone."""
+    command: Command = decode(Command, data, max_bytes=MAX_COMMAND_BYTES)
+    return ToyTransaction(compute_command_id(data), command.client.to_bytes(8, "big"), len(data), command)
+
+
 class ToyApplication:
     """Satisfies ``node.application.Application``. Its receipts are ``APPLIED`` or ``REPEATED``."""
 
@@ -65,9 +74,7 @@ class ToyApplication:
 
     def decode(self, data: bytes) -> ToyTransaction:
         """The command in ``data``; raises ``RemoteError``."""
-        command: Command = decode(Command, data, max_bytes=MAX_COMMAND_BYTES)
-        sender = command.client.to_bytes(8, "big")
-        return ToyTransaction(compute_command_id(data), sender, len(data), command)
+        return _decode_command(data)
 
     def verify(self, transaction: ToyTransaction) -> None:
         """Commands are not signed."""
