@@ -10,6 +10,8 @@ from consensus.evidence import Jurisdiction
 from crosslink.beacon import BeaconApplication
 from crosslink.block import BlockInput, BlockResult
 from crosslink.follower import BeaconFollower
+from crosslink.header import InboxCursor
+from crosslink.inbox import WHOLE_BLOCK
 from crosslink.summary import EMPTY_SUMMARY, compute_summary_root
 from node.events import Outgoing
 from node.replica_setup import FollowsBeacon, Role, ServesShards
@@ -25,7 +27,8 @@ PARAMETERS = ProtocolParameters(bucket_count=16)
 
 
 class ToyShard(ToyApplication):
-    """The toy with an empty but well-formed summary; remembers the beacon references it executed with."""
+    """The toy with an empty but well-formed summary; consumes all that it refers to, which is nothing for it, and
+    remembers the beacon references it executed with."""
 
     def __init__(self, scheme: TokenScheme, follower: BeaconFollower) -> None:
         super().__init__(scheme)
@@ -35,7 +38,12 @@ class ToyShard(ToyApplication):
     def execute(self, block: BlockInput) -> BlockResult:
         self.references.append(block.beacon_ref.height)
         result = super().execute(block)
-        return replace(result, summary=encode(EMPTY_SUMMARY), summary_root=compute_summary_root(EMPTY_SUMMARY))
+        return replace(
+            result,
+            summary=encode(EMPTY_SUMMARY),
+            summary_root=compute_summary_root(EMPTY_SUMMARY),
+            inbox_cursor=InboxCursor(block.beacon_ref.height, WHOLE_BLOCK, 0),
+        )
 
 
 class Pair:
