@@ -26,17 +26,18 @@ from testnet.simulator.twins_scenarios import Setting
 TICK_US: Final = 40 * US_PER_MS
 LOOK_US: Final = 10 * US_PER_MS
 MIN_DELAY_US: Final = US_PER_MS // 2
-LOSSES: Final = (0.0, 0.0, 0.3, 1.0)
-"""Shares of what is lost on a link's one direction for ``LOSS_US``, in one run of two: within a set, too, somebody
-hears what others miss, and a vote that nobody hears decides the slot at its voter alone."""
+LOSSES: Final = ((0.0,), (0.15,), (0.35,), (0.0, 0.0, 0.3, 1.0))
+"""Each run has one row: shares of what is lost, one of them drawn for each direction of each link every
+``LOSS_US``. Within a set, too, somebody hears what others miss, and a vote that nobody hears decides at its voter
+alone."""
 LOSS_US: Final = 150 * US_PER_MS
 SETTLED_DELAYS_US: Final = ((MIN_DELAY_US, 6 * US_PER_MS), (50 * US_PER_MS, 70 * US_PER_MS))
 SLOW_DELAYS_US: Final = (3 * US_PER_MS, 12 * US_PER_MS, 50 * US_PER_MS)
 """While a script lasts each direction of each link has its own longest delay: one node sees a quorum long before
 another, and rounds end between the phases of a vote."""
 
-Reach: TypeAlias = Callable[[EngineHost, EngineHost], bool]
-"""Whether what the first sends now gets to the second."""
+Reach: TypeAlias = Callable[[EngineHost], frozenset[int] | None]
+"""The nodes that what a host sends now gets to; ``None``: all."""
 ParametersOf: TypeAlias = Callable[[int], EngineParameters]
 
 
@@ -77,7 +78,7 @@ class EngineCommittee:
         self.committee = Committee(ZERO_DIGEST, 0, 0, 0, tuple(signer.public_key for signer in signers))
         self._agreed: dict[int, bytes] = {}
         self._min_delay_us = MIN_DELAY_US
-        self._is_lossy = self._rng.random() < 0.5
+        self._loss_row: tuple[float, ...] = self._rng.choice(LOSSES)
         self._losses: dict[tuple[int, int], tuple[int, float]] = {}
         self._max_delays_us = {
             (source, target): self._rng.choice(SLOW_DELAYS_US)
@@ -121,7 +122,7 @@ class EngineCommittee:
             on_tick(host)
             host.repeat()
             for peer in self.hosts:
-                if peer.certified < host.certified and self._reach(host, peer):
+                if peer.certified < host.certified and self._reaches(host, peer):
                     blocks = host.chain[peer.certified : peer.certified + CATCH_UP_BLOCKS]
                     self._carry(host, peer, partial(peer.on_blocks, blocks))
             self.scheduler.after(TICK_US, tick)
@@ -132,18 +133,18 @@ class EngineCommittee:
         """All links are alike from now on: quick, or so slow that the base timeout is too short for a view."""
         min_us, max_us = self._rng.choice(SETTLED_DELAYS_US)
         self._min_delay_us = min_us
-        self._is_lossy = False
+        self._loss_row = LOSSES[0]
         self._max_delays_us = dict.fromkeys(self._max_delays_us, max_us)
 
     def _draw_loss(self, source: int, target: int) -> float:
         period = self.scheduler.now_us // LOSS_US
         drawn = self._losses.get((source, target))
         if drawn is None or drawn[0] != period:
-            drawn = self._losses[source, target] = period, self._rng.choice(LOSSES)
+            drawn = self._losses[source, target] = period, self._rng.choice(self._loss_row)
         return drawn[1]
 
     def _carry(self, sender: EngineHost, receiver: EngineHost, action: Callable[[], None]) -> None:
-        if self._is_lossy and self._rng.random() < self._draw_loss(sender.node, receiver.node):
+        if self._loss_row != LOSSES[0] and self._rng.random() < self._draw_loss(sender.node, receiver.node):
             return
         max_us = self._max_delays_us[sender.node, receiver.node]
         min_us = self._min_delay_us
@@ -160,11 +161,18 @@ class EngineCommittee:
             self._carry(sender, receiver, partial(self._deliver, sender, receiver, signer, message))
 
     def _list_receivers(self, sender: EngineHost, to: int | None) -> list[EngineHost]:
+        reached = self._reach(sender)
         return [
             host
             for host in self.hosts
-            if host.index != sender.index and to in (None, host.index) and self._reach(sender, host)
+            if host.index != sender.index
+            and (to is None or to == host.index)
+            and (reached is None or host.node in reached)
         ]
+
+    def _reaches(self, sender: EngineHost, receiver: EngineHost) -> bool:
+        reached = self._reach(sender)
+        return reached is None or receiver.node in reached
 
     def _deliver(self, sender: EngineHost, receiver: EngineHost, signer: int, message: Any) -> None:
         if receiver.is_broken or not receiver.engine.needs(signer, message):
@@ -185,7 +193,7 @@ class EngineCommittee:
     def fetch_payload(self, host: EngineHost, digest: bytes, sources: Sequence[int]) -> bytes | None:
         """From the first source that holds it and reaches ``host``."""
         for peer in self.hosts:
-            if peer is not host and peer.index in sources and self._reach(peer, host):
+            if peer is not host and peer.index in sources and self._reaches(peer, host):
                 payload = peer.find_payload(digest, ())
                 if payload is not None:
                     return payload

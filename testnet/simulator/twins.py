@@ -99,7 +99,7 @@ class _Play:
             factory,
             build_engine_parameters(scenario, self._map),
             int.from_bytes(identity[:8], "big"),
-            self._reaches,
+            self._reach,
             sink,
         )
         self._sets = [
@@ -134,14 +134,12 @@ class _Play:
     def _is_script_over(self) -> bool:
         return all(self._round_of(host) > len(self._scenario.rounds) for host in self._committee.honest)
 
-    def _reaches(self, sender: EngineHost, receiver: EngineHost) -> bool:
-        if self._is_healed:
-            return True
+    def _reach(self, sender: EngineHost) -> frozenset[int] | None:
         number = self._round_of(sender)
-        if number > len(self._sets):
-            return True
+        if self._is_healed or number > len(self._sets):
+            return None
         sets = self._sets[number - 1]
-        return sets is None or receiver.node in sets.get(sender.node, ())
+        return None if sets is None else sets.get(sender.node, frozenset())
 
     def _on_tick(self, host: EngineHost) -> None:
         """Work is pending, and overdue where the script wants the round to end."""

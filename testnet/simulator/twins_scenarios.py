@@ -267,9 +267,21 @@ class _RoundDrawer:
                 (self._deciding if setting.has_quorum(sets) else self._standing).append(sets)
 
     def draw(self, quorum_percent: int) -> Round:
-        leader = self._rng.randrange(self._setting.nodes)
         wants_quorum = self._rng.randrange(100) < quorum_percent
-        return Round(leader, self._draw_sets(wants_quorum=wants_quorum))
+        sets = self._draw_sets(wants_quorum=wants_quorum)
+        return Round(self._draw_leader(sets), sets)
+
+    def _draw_leader(self, sets: Partition) -> int:
+        """Anybody; or somebody whom the largest set hears; or somebody with a twin, for attacks need a leader who is
+        heard, and who knows less than its other self."""
+        setting, rng = self._setting, self._rng
+        match rng.choice(("anybody", "heard", "twin", "twin")):
+            case "heard":
+                return setting.member_of(rng.choice(max(sets, key=len)))
+            case "twin" if setting.twins:
+                return rng.randrange(setting.twins)
+            case _:
+                return rng.randrange(setting.nodes)
 
     def _draw_sets(self, *, wants_quorum: bool) -> Partition:
         listed = self._deciding if wants_quorum else self._standing
