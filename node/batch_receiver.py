@@ -52,7 +52,7 @@ class BatchReceiver:
     ) -> None:
         """A batch that somebody sent on his own account; raises ``RemoteError``. Nothing is said about one that we
         know, or that a block holds already."""
-        if self._is_known(digest):
+        if self._is_known(digest) or self._chain.is_executed(digest):
             return
         body = decode_batch_body(batch, self._committee)
         if not executed_height < body.expiry_height <= executed_height + self._lifetime:
@@ -64,7 +64,8 @@ class BatchReceiver:
         self._verification.add_batch(held)
 
     def take_wanted(self, digest: bytes, batch: SignedBatch, frame: bytes, now_ms: int) -> None:
-        """A batch that a payload in flight names: no quota, no age; raises ``RemoteError``."""
+        """A batch that a payload in flight names: no quota, no age, and wanted even where it was executed before
+        and its body is pruned; raises ``RemoteError``."""
         if self._is_known(digest):
             return
         body = decode_batch_body(batch, self._committee)

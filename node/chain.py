@@ -33,6 +33,7 @@ import msgspec
 from consensus.certificate import Certificate
 from consensus.engine import NULL_PAYLOAD, Record
 from crosslink.block import BlockResult
+from crosslink.executed_batches import RECORD_PREFIX as EXECUTED_PREFIX
 from crosslink.header import MAX_HEADER_BYTES, ShardHeader, compute_header_hash
 from crosslink.transfer_notices import TOPIC as TRANSFER_TOPIC
 from node.payload import Payload, decode_payload
@@ -244,6 +245,7 @@ class Chain:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._areas: Areas | None = None
 
     def identity(self) -> ChainIdentity | None:
         """``None`` for an empty database."""
@@ -263,7 +265,12 @@ class Chain:
         return _read_height(self._store.get(_CERTIFIED_KEY))
 
     def areas(self) -> Areas:
-        """Which areas are in force."""
+        """Which areas are in force; they change only together with the process's replica."""
+        if self._areas is None:
+            self._areas = self._read_areas()
+        return self._areas
+
+    def _read_areas(self) -> Areas:
         data = self._store.get(_AREAS_KEY)
         if data is None:
             return INITIAL_AREAS
@@ -314,6 +321,11 @@ class Chain:
     def get_body(self, digest: bytes) -> bytes | None:
         """An executed batch, encoded as ``SignedBatch``."""
         return self._store.get(_BODY + digest)
+
+    def is_executed(self, digest: bytes) -> bool:
+        """Whether the state remembers this batch, which it does until the batch expires, whatever became of the
+        body: pruned, or never here because we joined by snapshot."""
+        return self._store.get(self.areas().state + EXECUTED_PREFIX + digest) is not None
 
     def get_batch(self, digest: bytes) -> BatchBody | None:
         """An executed batch's body, decoded: its transactions are the bytes that clients signed."""

@@ -27,18 +27,27 @@ SERVED_BURST_BYTES: Final = 16 << 20
 class ServingBudget:
     """How much each peer may still take."""
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_per_s: int = SERVED_BYTES_PER_S, burst_bytes: int = SERVED_BURST_BYTES) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._burst_bytes = burst_bytes
         self._buckets: dict[Member, TokenBucket] = {}
+
+    def covers(self, member: Member, size_bytes: int, now_ms: int) -> bool:
+        """Whether ``charge`` would pass; charges nothing."""
+        return self._find(member, now_ms).covers(now_ms, size_bytes)
 
     def charge(self, member: Member, size_bytes: int, now_ms: int) -> None:
         """Raise ``RemoteError`` (``TOO_MANY_REQUESTS``) where ``member`` took too much."""
+        if self._find(member, now_ms).take(now_ms, size_bytes) is not Toll.PASS:
+            raise RemoteError("TOO_MANY_REQUESTS", "asks for more than its share")
+
+    def _find(self, member: Member, now_ms: int) -> TokenBucket:
         bucket = self._buckets.get(member)
         if bucket is None:
             bucket = self._buckets[member] = TokenBucket(
-                rate_per_s=SERVED_BYTES_PER_S, burst=SERVED_BURST_BYTES, now_ms=now_ms
+                rate_per_s=self._bytes_per_s, burst=self._burst_bytes, now_ms=now_ms
             )
-        if bucket.take(now_ms, size_bytes) is not Toll.PASS:
-            raise RemoteError("TOO_MANY_REQUESTS", "asks for more than its share")
+        return bucket
 
 
 def read_range(chain: Chain, request: RangeRequest, certified_height: int) -> RangeResponse:

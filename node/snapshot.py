@@ -34,6 +34,7 @@ from node.range_server import REQUEST_COST_BYTES, ServingBudget
 from node.replica_setup import ReplicaLimits
 from node.snapshot_download import JoinPhase, Request, SnapshotDownload
 from node.snapshot_frames import (
+    CHUNK_BYTES,
     ChunkRequest,
     ManifestRequest,
     SnapshotChunk,
@@ -58,6 +59,11 @@ CHECK_GAP_MS: Final = 2
 
 OFFER_PATIENCE_MS: Final = 1_500
 """Longer than it takes to ask everybody, and for a manifest."""
+
+
+CHUNK_BYTES_PER_S: Final = 8 << 20
+CHUNK_BURST_BYTES: Final = 8 << 20
+"""What one member may take of a snapshot: 64 chunks a second cost us a quarter of a core at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +112,12 @@ class Snapshots:
         self._sweeper = sweeper
         self._maker = maker
         self._download = download
-        self._server = SnapshotServer(reader)
+        self._server = SnapshotServer(reader, maker)
         self._pruner = Pruner(chain, limits.keep_blocks)
         self._link = link
         self._peers = peers
         self._budget = budget
+        self._chunk_budget = ServingBudget(CHUNK_BYTES_PER_S, CHUNK_BURST_BYTES)
         self._catch_up = catch_up
         self._limits = limits
         self._areas = areas
@@ -128,14 +135,14 @@ class Snapshots:
     ) -> None:
         """From another member of our committee; raises ``RemoteError``."""
         match message:
-            case SnapshotQuery():
-                self._answer(member, self._server.answer_query(message), draft, now_ms)
+            case SnapshotQuery(above=above):
+                self._answer(member, self._server.list_offers(above), draft, now_ms)
             case ManifestRequest():
                 self._answer(member, self._server.answer_manifest(message), draft, now_ms)
             case ChunkRequest():
-                self._answer(member, self._server.answer_chunk(message), draft, now_ms)
+                self._serve_chunk(member, message, draft, now_ms)
             case SnapshotOffers():
-                self._download.on_offers(member.index, message)
+                self._download.on_offers(member.index, message, now_ms)
                 self._advance(executed, draft, now_ms)
             case SnapshotManifest():
                 self._download.on_manifest(member.index, message, executed, now_ms)
@@ -150,6 +157,14 @@ class Snapshots:
         data = encode(answer)
         self._budget.charge(member, REQUEST_COST_BYTES + len(data), now_ms)
         draft.sends.append(Outgoing(member, Lane.BULK, _kind_of(answer), data))
+
+    def _serve_chunk(self, member: Member, request: ChunkRequest, draft: EffectsDraft, now_ms: int) -> None:
+        """Who has had its share for the moment is told what we offer in place of an answer, and asks again."""
+        if not self._chunk_budget.covers(member, CHUNK_BYTES, now_ms):
+            self._answer(member, self._server.refuse(), draft, now_ms)
+            return
+        self._chunk_budget.charge(member, CHUNK_BYTES, now_ms)
+        self._answer(member, self._server.answer_chunk(request), draft, now_ms)
 
     def _send(self, requests: Iterable[tuple[int, Request]], draft: EffectsDraft) -> None:
         for index, request in requests:

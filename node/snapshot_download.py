@@ -53,6 +53,8 @@ from primitives.state_tree import StateTree
 Request: TypeAlias = SnapshotQuery | ManifestRequest | ChunkRequest
 
 QUERY_GAP_MS: Final = 1_000
+BUSY_MS: Final = 200
+"""Whoever says that we had our share for the moment is asked again after this."""
 CHECKED_RECORDS: Final = 1_024
 """Hashed in one step: some 15 ms, of a member that is too far behind to vote."""
 STUCK_MS: Final = 10_000
@@ -132,13 +134,19 @@ class SnapshotDownload:
 
     # --- what peers say --------------------------------------------------------------------------------
 
-    def on_offers(self, peer: int, offers: SnapshotOffers) -> None:
-        """Asked for or in place of an answer; both mean that an open request to ``peer`` gets none."""
+    def on_offers(self, peer: int, offers: SnapshotOffers, now_ms: int) -> None:
+        """Asked for, or in place of an answer: ``peer`` has not got what we want, or not now. A chunk that comes
+        after all is refused then, and its range asked for again."""
         self._sources.on_offers(peer, offers.offers)
         if self._asked is not None and self._asked[0] == peer and self._asked[1] not in offers.offers:
             self._asked = None
-        if self._fetch is not None and self._fetch.offer not in offers.offers:
+        if self._fetch is None or not self._fetch.is_asked(peer):
+            return
+        if self._fetch.offer not in offers.offers:
             self._fetch.lose(peer)
+        elif offers.in_place:
+            self._fetch.lose(peer)
+            self._sources.avoid(peer, now_ms, BUSY_MS)
 
     def on_manifest(self, peer: int, manifest: SnapshotManifest, above: int, now_ms: int) -> None:
         """Raises ``RemoteError``: ``UNSOLICITED``, or what is wrong with it; its sender is avoided then."""

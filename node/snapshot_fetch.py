@@ -101,6 +101,10 @@ class BucketFetch:
     def _request(self, task: _Task) -> ChunkRequest:
         return ChunkRequest(self.offer.height, self.offer.header_hash, task.first, task.last, task.after)
 
+    def is_asked(self, peer: int) -> bool:
+        """Whether a request to ``peer`` is open."""
+        return peer in self._tasks
+
     def lose(self, peer: int) -> None:
         """``peer`` will not answer: others are asked."""
         task = self._tasks.pop(peer, None)

@@ -6,8 +6,8 @@
     BaseRequest       of a shard's member, to the beacon's: what a  → ``crosslink.follower_base``
                       follower may start from at this height
 
-``SnapshotOffers`` in place of an answer says that the snapshot is not there (any more). What does not live here:
-what is true about their content (``node.snapshot_format``).
+``SnapshotOffers`` in place of an answer says that the snapshot is not there (any more), or that the asker has to
+wait. What does not live here: what is true about their content (``node.snapshot_format``).
 """
 
 from __future__ import annotations
@@ -47,9 +47,11 @@ class SnapshotOffer(Wire, frozen=True):
 
 
 class SnapshotOffers(Wire, frozen=True):
-    """What the sender can serve now. A hint: the manifest is the proof."""
+    """What the sender can serve now. A hint: the manifest is the proof. ``in_place`` of an answer: the sender has
+    not got what was asked for, or has given us our share for the moment."""
 
     offers: Annotated[tuple[SnapshotOffer, ...], msgspec.Meta(max_length=MAX_OFFERS)]
+    in_place: bool
 
 
 class ManifestRequest(Wire, frozen=True):

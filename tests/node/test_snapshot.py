@@ -19,9 +19,11 @@ from node.chain import Chain
 from node.events import Outgoing
 from node.memory_store import MemoryStore, MemoryVoteLog
 from node.payload import decode_payload
+from node.snapshot import CHUNK_BURST_BYTES
 from node.snapshot_download import STUCK_MS, JoinPhase
 from node.snapshot_format import verify_manifest
 from node.snapshot_frames import (
+    CHUNK_BYTES,
     MAX_CHUNK_BYTES,
     ChunkRequest,
     SnapshotChunk,
@@ -243,6 +245,8 @@ def test_a_batch_that_was_executed_before_the_snapshot_is_still_skipped_after_it
     assert any(reference.digest in key for key, _ in Chain(node.store).state_records())
     for sender in (0, 1, 2):
         cluster.deliver(cluster.nodes[sender].member, node.member, FrameKind.BATCH, frame)
+    cluster.run(20)
+    assert cluster.statistics(FRESH).batches.batches == 0, "nobody can fill its payloads with what was executed"
     _verify_same(cluster)
 
 
@@ -436,7 +440,7 @@ def test_a_manifest_that_nobody_asked_for_is_refused() -> None:
 def test_offers_of_heights_that_nobody_has_cost_one_request_each() -> None:
     cluster = _make()
     liars: list[int] = []
-    offer = SnapshotOffers((SnapshotOffer(10**6, b"\x07" * 32),))
+    offer = SnapshotOffers((SnapshotOffer(10**6, b"\x07" * 32),), in_place=False)
     _forge(cluster, FrameKind.SNAPSHOT_OFFERS, lambda offers: offer, liars)
     cluster.start(FRESH)
     cluster.run_until(lambda: cluster.nodes[FRESH].reopened == 1, 60_000)
@@ -482,6 +486,54 @@ def test_requests_for_what_is_not_there_are_answered_with_what_is() -> None:
     assert [type(answer) for answer in answers] == [SnapshotOffers] * 2
     assert answers[0].offers[-1] == SnapshotOffer(24, good)
     assert cluster.statistics(0).refused["s0v1"] == {"BAD_REQUEST": 2}
+
+
+def test_whoever_takes_more_than_its_share_is_told_to_wait() -> None:
+    cluster = _make()
+    answers: list[type] = []
+
+    def watch(sender: int, outgoing: Outgoing) -> bool:
+        if outgoing.kind in (FrameKind.SNAPSHOT_OFFERS, FrameKind.CHUNK) and outgoing.member.index == 1:
+            answers.append(type(decode_frame(outgoing.kind, outgoing.body)))
+        return False
+
+    cluster.drops = watch
+    manifest = _read_manifest(cluster, 0)
+    request = encode(ChunkRequest(24, compute_header_hash(manifest.header), 0, 3, b""))
+    share = CHUNK_BURST_BYTES // CHUNK_BYTES
+    for _ in range(share + 8):
+        cluster.deliver(cluster.nodes[1].member, cluster.nodes[0].member, FrameKind.CHUNK_REQUEST, request)
+    cluster.run(5)
+    assert answers[:share] == [SnapshotChunk] * share
+    assert answers[share + 1 :] == [SnapshotOffers] * 7
+    cluster.run(1_000)
+    cluster.deliver(cluster.nodes[1].member, cluster.nodes[0].member, FrameKind.CHUNK_REQUEST, request)
+    cluster.run(5)
+    assert answers[-1] is SnapshotChunk
+
+
+def test_a_peer_that_says_wait_is_asked_again() -> None:
+    cluster = _make()
+    waits: list[int] = []
+
+    def delay(sender: int, outgoing: Outgoing) -> bool:
+        if outgoing.kind != FrameKind.CHUNK or outgoing.member.index != FRESH or len(waits) >= 30:
+            return False
+        waits.append(sender)
+        offers = SnapshotOffers((_offer_of(_read_manifest(cluster, sender)),), in_place=True)
+        cluster.deliver(cluster.nodes[sender].member, outgoing.member, FrameKind.SNAPSHOT_OFFERS, encode(offers))
+        return True
+
+    cluster.drops = delay
+    cluster.start(FRESH)
+    cluster.run_until(lambda: cluster.nodes[FRESH].reopened == 1)
+    assert len(waits) == 30
+    _join(cluster)
+    _verify_same(cluster)
+
+
+def _offer_of(manifest: SnapshotManifest) -> SnapshotOffer:
+    return SnapshotOffer(manifest.header.height, compute_header_hash(manifest.header))
 
 
 # --- crashes -----------------------------------------------------------------------------------------------
