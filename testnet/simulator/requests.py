@@ -96,7 +96,9 @@ def run_seeds(request: CampaignRequest) -> bool:
         run_campaign(_draw(make_plan, seeds), executor, request.max_failures, on_result, tally)
     except KeyboardInterrupt:
         if tally.last_seed is not None and tally.last_seed < seeds[-1]:
-            progress.note(f"{tally.failed} failed so far; go on with --seeds {tally.last_seed + 1}..{seeds[-1]}")
+            close_progress(progress)
+            left = f"{tally.last_seed + 1}..{seeds[-1]}"
+            sys.stderr.write(f"{tally.plans} seeds run, {tally.failed} failed; go on with --seeds {left}\n")
         raise
     finally:
         close_progress(progress)
