@@ -97,8 +97,9 @@ def rebuild_chain(home: Path, environment: Mapping[str, str], prompt: Callable[[
 
 
 def renew_databases(home: Path, environment: Mapping[str, str]) -> None:
-    """Take everything from a devnet's member but its key and its settings: it comes back as a new one. What it has
-    signed is forgotten, so nothing but a test network may do this. Raises ``LocalError``."""
+    """Take everything from a devnet's member but its key and its settings: it comes back as a new one, by snapshot.
+    What it has signed is forgotten, and its vote log says so where the committee can settle that without it
+    (``forget_votes``). Raises ``LocalError``."""
     config = read_config(home, environment)
     genesis = read_genesis(config.genesis_path)
     if not genesis.devnet:
@@ -106,10 +107,14 @@ def renew_databases(home: Path, environment: Mapping[str, str]) -> None:
     seed = load_seed(config.key_path, read_passphrase(config.key_path, environment, None))
     _check_membership(config, genesis, seed)
     chain = compute_chain_id(genesis)
+    for path in (config.chain_path, config.vote_log_path):
+        require_unused(path)
     for path in (config.chain_path, config.vote_log_path, config.bodies_path):
         shutil.rmtree(path, ignore_errors=True)
+    committee = Committee(chain, config.node.shard, 0, 0, genesis.committee_of(config.node.shard))
+    known = [build_standing_record(FORGOTTEN)] if committee.size - 1 >= committee.quorum else []
     PlyvelChainStore.initialise(config.chain_path, _identity(config, chain, seed, DatabaseKind.CHAIN))
-    PlyvelVoteLog.initialise(config.vote_log_path, _identity(config, chain, seed, DatabaseKind.VOTES))
+    PlyvelVoteLog.initialise(config.vote_log_path, _identity(config, chain, seed, DatabaseKind.VOTES), known)
 
 
 def forget_votes(home: Path, environment: Mapping[str, str], prompt: Callable[[str], str] | None) -> Path | None:
