@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from consensus.certificate import Certificate, attest
-from consensus.engine import NULL_PAYLOAD
+from consensus.engine import NULL_PAYLOAD, load_engine_factory
 from crosslink.header import ShardHeader, compute_header_hash
 from node.chain import Chain
 from node.events import Outgoing
@@ -205,6 +205,24 @@ def test_the_joined_member_votes_and_the_committee_needs_it() -> None:
     before = cluster.heights()[FRESH]
     _grow(cluster, 5)
     assert cluster.heights()[FRESH] >= before + 5
+    cluster.start(0)
+    _verify_same(cluster)
+
+
+@pytest.mark.parametrize("engine", ["pbft", "tendermint", "hotstuff"])
+def test_every_engine_goes_on_from_a_certificate_far_above_its_records(engine: str) -> None:
+    """It had voted, was away, jumped, and is then needed for the quorum."""
+    cluster = Cluster(limits=LIMITS, factory=load_engine_factory(engine))
+    cluster.boot()
+    _grow(cluster, 4)
+    cluster.kill(FRESH)
+    _grow(cluster, 28)
+    cluster.run(2_000)
+    cluster.start(FRESH)
+    _join(cluster)
+    assert cluster.nodes[FRESH].reopened == 1
+    cluster.kill(0)
+    _grow(cluster, 6)
     cluster.start(0)
     _verify_same(cluster)
 
