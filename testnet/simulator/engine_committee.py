@@ -19,26 +19,17 @@ from consensus.engine import EngineFactory, EngineParameters, Evidence, Send, Wo
 from primitives.errors import RemoteError
 from primitives.hashing import ZERO_DIGEST
 from testnet.simulator.engine_host import CATCH_UP_BLOCKS, EngineHost, read_message
+from testnet.simulator.engine_links import EngineLinks
 from testnet.simulator.scheduler import US_PER_MS, Chance, Scheduler
 from testnet.simulator.signatures import TokenKeys
 from testnet.simulator.twins_scenarios import Setting
 
 TICK_US: Final = 40 * US_PER_MS
 LOOK_US: Final = 10 * US_PER_MS
-MIN_DELAY_US: Final = US_PER_MS // 2
-LOSSES: Final = ((0.0,), (0.15,), (0.35,), (0.0, 0.0, 0.3, 1.0))
-"""Each run has one row: shares of what is lost, one of them drawn for each direction of each link every
-``LOSS_US``. Within a set, too, somebody hears what others miss, and a vote that nobody hears decides at its voter
-alone."""
-LOSS_US: Final = 150 * US_PER_MS
-SETTLED_DELAYS_US: Final = ((MIN_DELAY_US, 6 * US_PER_MS), (50 * US_PER_MS, 70 * US_PER_MS))
-SLOW_DELAYS_US: Final = (3 * US_PER_MS, 12 * US_PER_MS, 50 * US_PER_MS)
-"""While a script lasts each direction of each link has its own longest delay: one node sees a quorum long before
-another, and rounds end between the phases of a vote."""
 
 Reach: TypeAlias = Callable[[EngineHost], frozenset[int] | None]
 """The nodes that what a host sends now gets to; ``None``: all."""
-ParametersOf: TypeAlias = Callable[[int], EngineParameters]
+RoundOf: TypeAlias = Callable[[EngineHost], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +55,7 @@ class EngineCommittee:
         parameters: EngineParameters,
         seed: int,
         reach: Reach,
+        round_of: RoundOf,
         sink: Callable[[str], None] | None = None,
     ) -> None:
         """``sink`` gets a line per decision, complaint and message, for people."""
@@ -72,19 +64,13 @@ class EngineCommittee:
         self.note = sink
         self._factory = factory
         self._reach = reach
+        self._round_of = round_of
         self._rng = Chance(seed).stream("delays")
         self._keys = TokenKeys(0)
         signers = [self._keys.make("member", index) for index in range(setting.nodes)]
         self.committee = Committee(ZERO_DIGEST, 0, 0, 0, tuple(signer.public_key for signer in signers))
         self._agreed: dict[int, bytes] = {}
-        self._min_delay_us = MIN_DELAY_US
-        self._loss_row: tuple[float, ...] = self._rng.choice(LOSSES)
-        self._losses: dict[tuple[int, int], tuple[int, float]] = {}
-        self._max_delays_us = {
-            (source, target): self._rng.choice(SLOW_DELAYS_US)
-            for source in range(setting.total)
-            for target in range(setting.total)
-        }
+        self.links = EngineLinks(setting.total, self._rng)
         self.hosts: list[EngineHost] = []
         for node in range(setting.total):
             index = setting.member_of(node)
@@ -124,31 +110,15 @@ class EngineCommittee:
             for peer in self.hosts:
                 if peer.certified < host.certified and self._reaches(host, peer):
                     blocks = host.chain[peer.certified : peer.certified + CATCH_UP_BLOCKS]
-                    self._carry(host, peer, partial(peer.on_blocks, blocks))
+                    self._carry(host, peer, "blocks", partial(peer.on_blocks, blocks))
             self.scheduler.after(TICK_US, tick)
 
         self.scheduler.after(self._rng.randint(1, TICK_US), tick)
 
-    def settle_links(self) -> None:
-        """All links are alike from now on: quick, or so slow that the base timeout is too short for a view."""
-        min_us, max_us = self._rng.choice(SETTLED_DELAYS_US)
-        self._min_delay_us = min_us
-        self._loss_row = LOSSES[0]
-        self._max_delays_us = dict.fromkeys(self._max_delays_us, max_us)
-
-    def _draw_loss(self, source: int, target: int) -> float:
-        period = self.scheduler.now_us // LOSS_US
-        drawn = self._losses.get((source, target))
-        if drawn is None or drawn[0] != period:
-            drawn = self._losses[source, target] = period, self._rng.choice(self._loss_row)
-        return drawn[1]
-
-    def _carry(self, sender: EngineHost, receiver: EngineHost, action: Callable[[], None]) -> None:
-        if self._loss_row != LOSSES[0] and self._rng.random() < self._draw_loss(sender.node, receiver.node):
-            return
-        max_us = self._max_delays_us[sender.node, receiver.node]
-        min_us = self._min_delay_us
-        self.scheduler.after(min_us + int(self._rng.random() * (max_us - min_us)), action)
+    def _carry(self, sender: EngineHost, receiver: EngineHost, kind: str, action: Callable[[], None]) -> None:
+        delay_us = self.links.draw_delay_us(sender.node, receiver.node, kind, self._round_of(sender))
+        if delay_us is not None:
+            self.scheduler.after(delay_us, action)
 
     # --- the network -----------------------------------------------------------------------------------
 
@@ -157,8 +127,9 @@ class EngineCommittee:
         signer, message = read_message(self._factory, send.message, self.committee)
         if self.note is not None:
             self._note(sender, f"sends {message!r} to {'all' if send.to is None else send.to}")
+        kind = type(message).__name__
         for receiver in self._list_receivers(sender, send.to):
-            self._carry(sender, receiver, partial(self._deliver, sender, receiver, signer, message))
+            self._carry(sender, receiver, kind, partial(self._deliver, sender, receiver, signer, message))
 
     def _list_receivers(self, sender: EngineHost, to: int | None) -> list[EngineHost]:
         reached = self._reach(sender)
@@ -188,7 +159,7 @@ class EngineCommittee:
     def spread_attestation(self, sender: EngineHost, attestation: Attestation) -> None:
         """To all that it reaches."""
         for receiver in self._list_receivers(sender, None):
-            self._carry(sender, receiver, partial(receiver.on_attestation, attestation))
+            self._carry(sender, receiver, "attestation", partial(receiver.on_attestation, attestation))
 
     def fetch_payload(self, host: EngineHost, digest: bytes, sources: Sequence[int]) -> bytes | None:
         """From the first source that holds it and reaches ``host``."""

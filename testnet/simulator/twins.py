@@ -100,6 +100,7 @@ class _Play:
             build_engine_parameters(scenario, self._map),
             int.from_bytes(identity[:8], "big"),
             self._reach,
+            self._round_of,
             sink,
         )
         self._sets = [
@@ -157,7 +158,7 @@ class _Play:
     def _heal(self) -> None:
         committee, setting = self._committee, self._scenario.setting
         self._is_healed = True
-        committee.settle_links()
+        committee.links.settle()
         honest = committee.honest
         goal = max((host.certified for host in committee.hosts), default=0) + LIVE_SLOTS
         if len(honest) < setting.quorum or not honest:

@@ -1,0 +1,57 @@
+"""Links between engine hosts: how long a message takes, and which messages are lost.
+
+While a script lasts each direction of each link has its own pace, and each run loses some share of the messages:
+one by one, or a whole kind of message on a direction for a round, so that what is sent again is lost again. Then one
+node sees a quorum of commits and nobody else does, or a new view is heard and its votes are not. That is where
+protocols break. Settled links lose nothing and are all alike. What does not live here: partitions.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+from testnet.simulator.scheduler import US_PER_MS
+
+MIN_DELAY_US: Final = US_PER_MS // 2
+MAX_DELAYS_US: Final = (3 * US_PER_MS, 12 * US_PER_MS, 50 * US_PER_MS)
+"""The longest delay of a direction: one node is long past a vote before another, and rounds end between phases."""
+SETTLED_DELAYS_US: Final = ((MIN_DELAY_US, 6 * US_PER_MS), (50 * US_PER_MS, 70 * US_PER_MS))
+"""Shortest and longest: a quick network, and one in which a view takes longer than the base timeout."""
+MESSAGE_LOSSES: Final = (0, 0, 0, 15, 35)
+KIND_LOSSES: Final = (20, 50, 0, 0, 0)
+"""Percent of messages, and of (direction, kind, round); each run has one pair."""
+
+
+class EngineLinks:
+    """All directions among ``total`` nodes; every chance from ``rng``."""
+
+    def __init__(self, total: int, rng: Random) -> None:
+        self._rng = rng
+        self._min_delay_us = MIN_DELAY_US
+        self._message_loss, self._kind_loss = rng.choice(list(zip(MESSAGE_LOSSES, KIND_LOSSES, strict=True)))
+        self._lost: dict[tuple[int, int, str, int], bool] = {}
+        self._max_delays_us = {
+            (source, target): rng.choice(MAX_DELAYS_US) for source in range(total) for target in range(total)
+        }
+
+    def settle(self) -> None:
+        """Nothing is lost from now on, and all directions have one pace."""
+        self._min_delay_us, max_us = self._rng.choice(SETTLED_DELAYS_US)
+        self._max_delays_us = dict.fromkeys(self._max_delays_us, max_us)
+        self._message_loss = self._kind_loss = 0
+
+    def draw_delay_us(self, source: int, target: int, kind: str, round: int) -> int | None:
+        """Of one message; ``None`` where it is lost."""
+        if self._message_loss and self._rng.randrange(100) < self._message_loss:
+            return None
+        if self._kind_loss and self._is_kind_lost((source, target, kind, round)):
+            return None
+        spread_us = self._max_delays_us[source, target] - self._min_delay_us
+        return self._min_delay_us + int(self._rng.random() * spread_us)
+
+    def _is_kind_lost(self, key: tuple[int, int, str, int]) -> bool:
+        lost = self._lost.get(key)
+        if lost is None:
+            lost = self._lost[key] = self._rng.randrange(100) < self._kind_loss
+        return lost
