@@ -209,6 +209,15 @@ class NodeClient:
     async def tips(self, height: int | str = "latest") -> dict[str, Any]:
         return await self._json("GET", f"/v1/beacon/{height}/tips")
 
+    async def evidence(self, after: str | None = None) -> dict[str, Any]:
+        """What the member keeps against members of its committee, oldest first."""
+        return await self._json("GET", "/v1/evidence", params={} if after is None else {"after": after})
+
+    async def recorded_evidence(self, height: int | str = "latest", after: str | None = None) -> dict[str, Any]:
+        """What the beacon recorded up to one of its heights, oldest first; of beacon members only."""
+        params = {} if after is None else {"after": after}
+        return await self._json("GET", f"/v1/beacon/{height}/evidence", params=params)
+
     # --- the venue -------------------------------------------------------------------------------------------
 
     async def account(self, address: str | bytes) -> dict[str, Any]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import trio
 
 from consensus.committee import Committee
 from crosslink.summary import ShardSummary
+from node.client import NodeClient
 from node.clock import monotonic_ms, wall_ms
 from primitives.errors import RemoteError
-from primitives.identifiers import format_committee
+from primitives.identifiers import BEACON_SHARD, format_committee
 from primitives.signing import Ed25519
 from testnet.checks.chains import CertificateCheck, MonotoneCheck, PrefixCheck
 from testnet.checks.channels import ExactlyOnceCheck, check_quiescence, is_quiescent
@@ -39,7 +41,8 @@ STILL_ATTEMPTS: Final = 3
 
 
 async def run_checks(network: Network, progress: Progress, settle_s: float) -> dict[str, Any]:
-    """``{"ok", "checks": [{"name", "ok", "detail"}]}``; kept in the network's directory for the report.
+    """``{"ok", "checks": [{"name", "ok", "detail"}], "evidence": […]}``; kept in the network's directory for the
+    report. ``evidence`` is what the beacon recorded against members: a liar breaks no promise of the others.
 
     Waits up to ``settle_s`` for transfers in flight. Raises ``LocalError`` where nobody answers.
     """
@@ -51,13 +54,29 @@ async def run_checks(network: Network, progress: Progress, settle_s: float) -> d
     # Opened again: heights have grown while transfers settled.
     async with open_sources(network, progress) as sources:
         verdicts = await _check_all(sources, summaries, samples)
+        evidence = await _read_evidence(sources)
     verdicts.insert(4, quiescence)
     outcome = {
         "ok": all(verdict.ok for verdict in verdicts),
         "checks": [verdict.to_json() for verdict in verdicts],
+        "evidence": evidence,
     }
     write_json(network.directory.check_path, {"time_ms": wall_ms(), **outcome})
     return outcome
+
+
+async def _read_evidence(sources: Sources) -> list[dict[str, Any]]:
+    """Everything recorded, as far as a beacon member answers."""
+    found: list[dict[str, Any]] = []
+    if not sources.of(BEACON_SHARD):
+        return found
+    after: str | None = None
+    while True:
+        page = await sources.ask(BEACON_SHARD, partial(NodeClient.recorded_evidence, after=after))
+        found += page["evidence"]
+        after = page["next"]
+        if after is None:
+            return found
 
 
 def drop_forgotten(
@@ -212,4 +231,9 @@ def print_checks(outcome: Mapping[str, Any]) -> None:
         mark = "[green]✓[/green]" if check["ok"] else "[red]✗[/red]"
         console.print(f"{mark} {check['name']:<13} ", end="")
         console.print(check["detail"], markup=False, soft_wrap=True)
+    for offence in outcome["evidence"]:
+        place = f"slot {offence['slot']}, view {offence['view']}"
+        console.print(
+            f"! {offence['culprit']} is recorded at the beacon: {offence['kind']} at {place}", markup=False
+        )
     console.print("everything holds" if outcome["ok"] else "[red]NOT everything holds[/red]")
