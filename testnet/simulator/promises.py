@@ -20,7 +20,6 @@ MAX_PENDING: Final = 256
 """Of one process: what is signed is sent soon, so few signatures wait."""
 _OTHER_TAGS: Final = (b"rialto/batch-signature/1",)
 """What members sign that is no vote: every batch is another one."""
-_KNOWN_UNBINDING: Final = (b"rialto/pbft/status/1",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Promise:
 
 def read_unbinding_tags(factory: Any) -> tuple[bytes, ...]:
     """The tags under which an engine's members promise nothing."""
-    return (*_KNOWN_UNBINDING, *getattr(factory, "unbinding_tags", ()))
+    return tuple(getattr(factory, "unbinding_tags", ()))
 
 
 class RecordingSigner:
