@@ -18,6 +18,9 @@ MAX_RECALLED_BYTES: Final = 16 << 10
 MAX_RECALL_FRAME_BYTES: Final = 48 << 10
 """That, a certificate of a committee of 100, and an attestation."""
 
+MAX_VIEW: Final = 1 << 48
+"""No network lives so long; a liar's claim must leave room for the views above it."""
+
 
 class RecallRequest(Wire, frozen=True):
     """What did I sign, and where are you? ``nonce`` is of the asker's life. ``wanted_height`` and ``wanted_view``
@@ -35,7 +38,7 @@ class RecallResponse(Wire, frozen=True):
 
     nonce: Unsigned
     is_abstaining: bool
-    view: Unsigned
+    view: Annotated[int, msgspec.Meta(ge=0, le=MAX_VIEW)]
     certificate: Certificate | None
     attestation: Attestation | None
     message: Annotated[bytes, msgspec.Meta(max_length=MAX_RECALLED_BYTES)]

@@ -17,9 +17,9 @@ from node.recall_frames import RecallRequest, RecallResponse
 from node.recollection import WISH_GAP_MS, WISH_MS, WISH_VIEWS, WISH_WINDOWS, Recollection
 from node.replica import open_replica
 from node.standing import FORGOTTEN, STANDING_KEY, StandingKind, build_standing_record, decode_standing
-from node.wire import FrameKind
+from node.wire import FrameKind, decode_frame
 from primitives.codec import encode
-from primitives.errors import LocalError
+from primitives.errors import LocalError, RemoteError
 from tests.consensus.tokens import TokenSigner
 from tests.node.replica_cluster import Cluster, Node
 from tests.node.toy_application import make_transaction
@@ -259,6 +259,12 @@ def test_nobody_is_talked_into_having_forgotten_something() -> None:
     assert cluster.standing(3) == "asking" and cluster.nodes[3].alarms == []
     cluster.cut = lambda sender, outgoing: False
     cluster.run_until_back(3, 1_000)
+
+
+def test_a_liar_names_no_view_that_could_not_be_logged() -> None:
+    answer = RecallResponse(1, False, 2**62, None, None, b"")
+    with pytest.raises(RemoteError, match="MALFORMED"):
+        decode_frame(FrameKind.RECALL_RESPONSE, encode(answer))
 
 
 def test_a_lost_or_old_log_is_refused_with_the_command_to_run() -> None:
