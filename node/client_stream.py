@@ -7,6 +7,7 @@ caller's decision (a new stream starts with a fresh snapshot).
 from __future__ import annotations
 
 import ssl
+import contextlib
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -66,7 +67,9 @@ class Stream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._stack.aclose()
+        # A node that is too busy, or too dead, to answer our goodbye has lost the stream all the same.
+        with contextlib.suppress(trio_websocket.DisconnectionTimeout):
+            await self._stack.aclose()
 
     async def subscribe(self, topic: str) -> None:
         """Add a topic; answered by a ``subscribed`` message, a ``snapshot`` for a book, or an ``error``."""
