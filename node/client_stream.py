@@ -6,8 +6,8 @@ caller's decision (a new stream starts with a fresh snapshot).
 
 from __future__ import annotations
 
-import ssl
 import contextlib
+import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
