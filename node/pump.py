@@ -144,7 +144,7 @@ class Pump:
             gathered = self._gather()
             self._busy_us += monotonic_us() - started
             await self._honour(gathered)
-            if any([effects.reopens for effects in gathered]):
+            if any(effects.reopens for effects in gathered):
                 return
             self._rounds += 1
             await trio.lowlevel.checkpoint()

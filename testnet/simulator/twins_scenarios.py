@@ -272,8 +272,8 @@ class _RoundDrawer:
         return Round(self._draw_leader(sets), sets)
 
     def _draw_leader(self, sets: Partition) -> int:
-        """Anybody; or somebody whom the largest set hears; or somebody with a twin, for attacks need a leader who is
-        heard, and who knows less than its other self."""
+        """Anybody; or somebody whom the largest set hears; or somebody with a twin, for attacks need a leader who
+        is heard, and who knows less than its other self."""
         setting, rng = self._setting, self._rng
         match rng.choice(("anybody", "heard", "twin", "twin")):
             case "heard":

@@ -43,9 +43,8 @@ def _sort(state: dict[bytes, bytes], count: int = BUCKETS) -> list[Entries]:
 
 
 def _manifest(buckets: list[Entries]) -> SnapshotManifest:
-    header = ShardHeader(
-        ZERO_DIGEST, 0, 0, 0, 9, *([ZERO_DIGEST] * 2), 1, *([ZERO_DIGEST] * 4), START_CURSOR, NO_BEACON_REF, ZERO_DIGEST
-    )  # fmt: skip
+    two, four = [ZERO_DIGEST] * 2, [ZERO_DIGEST] * 4
+    header = ShardHeader(ZERO_DIGEST, 0, 0, 0, 9, *two, 1, *four, START_CURSOR, NO_BEACON_REF, ZERO_DIGEST)
     proof = Certificate(0, 0, 9, ZERO_DIGEST, (), ())
     return SnapshotManifest(header, proof, b"".join([compute_bucket_hash(entries) for entries in buckets]))
 

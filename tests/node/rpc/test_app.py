@@ -359,7 +359,8 @@ PATHS = st.one_of(
         "/v1/blocks", "/v1/blocks/{}", "/v1/blocks/{}/header", "/v1/blocks/{}/transactions",
         "/v1/blocks/{}/summary",
         "/v1/accounts/{}", "/v1/accounts/{}/orders", "/v1/markets/{}", "/v1/markets/{}/book", "/v1/transfers",
-        "/v1/transfers/{}", "/v1/beacon/{}/tips", "/v1/beacon/{}/evidence", "/v1/evidence/{}", "/v1/transactions", "/v1/transactions/{}", "/schema/{}", "/{}",
+        "/v1/transfers/{}", "/v1/beacon/{}/tips", "/v1/beacon/{}/evidence", "/v1/evidence/{}",
+        "/v1/transactions", "/v1/transactions/{}", "/schema/{}", "/{}",
     ]),
     st.text(st.characters(codec="utf-8", exclude_characters="{}"), max_size=30).map(lambda text: "/" + text),
 )  # fmt: skip
