@@ -159,10 +159,13 @@ class CatchUp:
         claims = sorted(self._tips.values(), reverse=True)
         return claims[count - 1] if len(claims) >= count else 0
 
-    def is_starved(self, executed: int, is_connected: Callable[[int], bool]) -> bool:
-        """Whether those who are ahead of us say, all of them, that they do not have the next block any more."""
+    def is_starved(self, executed: int, is_connected: Callable[[int], bool], now_ms: int) -> bool:
+        """Whether nobody who is ahead of us will give us the next block: some say that they have it no more, and
+        all others have just left us without an answer, or lied."""
         ahead = [index for index in self._others if is_connected(index) and self._tips.get(index, 0) > executed]
-        return bool(ahead) and all(self._floors.get(index, 0) > executed + 1 for index in ahead)
+        pruned = [index for index in ahead if self._floors.get(index, 0) > executed + 1]
+        silent = [index for index in ahead if now_ms < self._avoid_until_ms.get(index, 0)]
+        return bool(pruned) and all(index in pruned or index in silent for index in ahead)
 
     def note_progress(self, now_ms: int) -> None:
         """A block was executed."""

@@ -1,14 +1,14 @@
 """Snapshots and pruning of one replica: when they are made, offered, wanted and installed. Sans-IO.
 
 Theory of operation. A member wants a snapshot where f + 1 peers say that they are ``snapshot_gap_blocks`` ahead (a
-hint; the manifest proves it) or where all who are ahead say that they have pruned what it needs next. While one
-comes in, ranges are not asked for; whatever consensus delivers is executed all the same, because a download lies
-in areas of its own until it is *installed*: one synced batch names those areas as the ones in force and the
-snapshot's block as the tip. The vote log has been told before (persist before write) that the chain may reach that
-height. Then the replica ends itself (``Effects.reopens``) and is opened anew from what is stored, by the code that
-opens it after a crash: so being killed right after the installation is the usual way on, and being killed before
-it changes nothing. The engine comes back from its own records above the snapshot's certificate; what it voted for
-stays binding.
+hint; the manifest proves it) or where nobody who is ahead gives it the next block, and some say that they have
+pruned it. While one comes in, ranges are not asked for; whatever consensus delivers is executed all the same,
+because a download lies in areas of its own until it is *installed*: one synced batch names those areas as the ones
+in force and the snapshot's block as the tip. The vote log has been told before (persist before write) that the
+chain may reach that height. Then the replica ends itself (``Effects.reopens``) and is opened anew from what is
+stored, by the code that opens it after a crash: so being killed right after the installation is the usual way on,
+and being killed before it changes nothing. The engine comes back from its own records above the snapshot's
+certificate; what it voted for stays binding.
 
 Everything that takes time here (copying, hashing, sweeping, pruning) is done in steps of a millisecond or two by a
 timer. What does not live here: each of these things (``node.snapshot_maker``, ``…_download``, ``…_sweep``,
@@ -237,9 +237,9 @@ class Snapshots:
 
     # --- joining ---------------------------------------------------------------------------------------
 
-    def _find_wanted(self, executed: int) -> int | None:
+    def _find_wanted(self, executed: int, now_ms: int) -> int | None:
         """Above which height a snapshot would help; ``None`` where ranges will do."""
-        if self._catch_up.is_starved(executed, self._peers.is_connected):
+        if self._catch_up.is_starved(executed, self._peers.is_connected, now_ms):
             return executed
         gap = self._limits.snapshot_gap_blocks
         claimed = self._catch_up.claimed_height(self._credible_count)
@@ -247,7 +247,7 @@ class Snapshots:
 
     def _advance(self, executed: int, draft: EffectsDraft, now_ms: int) -> None:
         download = self._download
-        wanted = self._find_wanted(executed)
+        wanted = self._find_wanted(executed, now_ms)
         self._send(download.advance(executed, wanted, self._peers.is_connected, draft, now_ms), draft)
         if download.manifest is not None and download.phase > JoinPhase.CLEANING:
             base = self._link.prepare_jump(download.manifest.header, draft, now_ms)

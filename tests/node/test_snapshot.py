@@ -710,3 +710,12 @@ def test_without_a_policy_nothing_is_pruned() -> None:
     chain = Chain(cluster.nodes[0].store)
     assert chain.floor_height() == 1
     assert [height for height, _ in chain.scan_payloads(1, 10**6)] == list(range(1, chain.tip_height() + 1))
+
+
+def test_a_silent_member_that_may_have_what_the_others_pruned_keeps_nobody_out() -> None:
+    cluster = _make(replace(PRUNING, snapshot_gap_blocks=0))
+    cluster.drops = lambda sender, outgoing: sender == 0 and outgoing.kind == FrameKind.RANGE
+    cluster.start(FRESH)
+    _join(cluster)
+    assert cluster.nodes[FRESH].reopened == 1
+    _verify_same(cluster)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
+import pytest
+
 from node.chain import Chain
 from node.events import Effects, Outgoing
 from node.snapshot_frames import SnapshotChunk
@@ -14,8 +16,10 @@ from testnet.simulator.byzantine import Misconduct
 from testnet.simulator.host import SimulatedHost
 from testnet.simulator.plan import Kind, Lie, Plan, Role, Shape
 from testnet.simulator.scheduler import US_PER_MS, US_PER_S
-from testnet.simulator.simulation import build_world
+from testnet.simulator.simulation import build_world, simulate
+from testnet.simulator.swarm import draw_plan
 from testnet.simulator.world import World
+from tests.simulation.runs import require_ok
 
 SHAPE = Shape(Kind.SHARDED, shards=2, snapshot_blocks=12, keep_blocks=6, paranoid=True)
 ABSENT_US = 9 * US_PER_S
@@ -115,6 +119,22 @@ def test_fresh_members_of_a_shard_and_of_the_beacon_join_under_load_past_a_liar_
     for name in ("s0v0", "bv0"):
         world.hosts[name].start()
     _settle(world)
+
+
+PRUNING = Shape(Kind.TOY, snapshot_blocks=8, keep_blocks=4)
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(13, id="pinned-batches-that-the-skipped-blocks-had-executed-waited-for-ever"),
+        pytest.param(131, id="a-silent-member-kept-one-out-that-lacked-pruned-blocks"),
+        1000,
+        1001,
+    ],
+)
+def test_under_faults_members_prune_jump_and_go_on(seed: int) -> None:
+    require_ok(simulate(draw_plan(seed, PRUNING, 6 * US_PER_S)))
 
 
 def test_long_absent_members_join_through_crashes_in_the_middle() -> None:
