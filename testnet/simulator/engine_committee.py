@@ -8,16 +8,17 @@ not live here: the nodes themselves (``engine_host``), scripts and liveness (``t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from consensus.certificate import Attestation
+from consensus.certificate import Attestation, Certificate
 from consensus.committee import Committee
-from consensus.engine import EngineFactory, EngineParameters, Evidence, Send, WorkLevel
+from consensus.engine import Engine, EngineFactory, EngineParameters, Evidence, Send
 from primitives.errors import RemoteError
 from primitives.hashing import ZERO_DIGEST
+from primitives.signing import Signer
 from testnet.simulator.engine_host import CATCH_UP_BLOCKS, EngineHost, read_message
 from testnet.simulator.engine_links import EngineLinks
 from testnet.simulator.scheduler import US_PER_MS, Chance, Scheduler
@@ -74,9 +75,20 @@ class EngineCommittee:
         self.hosts: list[EngineHost] = []
         for node in range(setting.total):
             index = setting.member_of(node)
-            engine = factory.create(self.committee, signers[index], self._keys, parameters, None)
-            host = EngineHost(node, index, setting.is_honest(node), engine, signers[index], self)
-            self.hosts.append(host)
+            make = partial(self._make_engine, signers[index], parameters)
+            self.hosts.append(EngineHost(node, index, setting.is_honest(node), make, signers[index], self))
+
+    def _make_engine(
+        self,
+        signer: Signer,
+        parameters: EngineParameters,
+        certificate: Certificate | None,
+        records: Mapping[bytes, bytes],
+    ) -> Engine:
+        factory, committee, keys = self._factory, self.committee, self._keys
+        if records:
+            return factory.restore(committee, signer, keys, parameters, certificate, records)
+        return factory.create(committee, signer, keys, parameters, certificate)
 
     @property
     def honest(self) -> list[EngineHost]:
@@ -91,8 +103,7 @@ class EngineCommittee:
     def start(self, on_tick: Callable[[EngineHost], None]) -> None:
         """Start every engine with work to do; ``on_tick`` is called for each node every ``TICK_US``."""
         for host in self.hosts:
-            host.start([member for member in range(self.committee.size) if member != host.index])
-            host.set_work(WorkLevel.PENDING)
+            host.start()
             self._plan_tick(host, on_tick)
 
     def run_until(self, is_done: Callable[[], bool], bound_us: int) -> None:

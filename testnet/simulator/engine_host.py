@@ -4,19 +4,20 @@ Whole replicas cost a millisecond of CPU per decision; engines alone a tenth, wh
 minute where only ordering is in question. The engine is the production one. The host around it honours an output's
 fields in their order: records into the log, then sends, timers, wishes, decisions. It builds payloads that name
 their builder, applies decisions in order, attests each to a chain of hashes, forms certificates and fetches
-certified blocks from peers that are ahead.
+certified blocks from peers that are ahead. A restart keeps the log, the certified chain and payloads; a doomed host
+restarts between its next records and the messages that follow them.
 
-What does not live here: who hears whom, and what must hold (``engine_committee``); batches, bodies, pins, crashes
-and real disks (``host`` with a whole replica).
+What does not live here: who hears whom, and what must hold (``engine_committee``); batches, bodies, pins, torn
+writes and real disks (``host`` with a whole replica).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final, Protocol, assert_never
+from typing import Any, Final, Protocol, TypeAlias, assert_never
 
 from consensus.certificate import Attestation, Certificate, attest
 from consensus.committee import Committee
@@ -59,6 +60,10 @@ MAX_EVENTS_AT_ONCE: Final = 10_000
 """An engine that answers its own answers for ever is stopped here."""
 
 
+MakeEngine: TypeAlias = Callable[[Certificate | None, Mapping[bytes, bytes]], Engine]
+"""From the highest certificate and the log's records; both empty at first."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineBlock:
     """A certified slot, with what another host needs to adopt it."""
@@ -95,29 +100,38 @@ class EngineHost:
     """Node ``node``, a process of member ``index``; the twin of a member is another node with its index."""
 
     def __init__(
-        self, node: int, index: int, is_honest: bool, engine: Engine, signer: Signer, around: EngineSurroundings
+        self, node: int, index: int, is_honest: bool, make: MakeEngine, signer: Signer, around: EngineSurroundings
     ) -> None:
         self.node = node
         self.index = index
         self.is_honest = is_honest
-        self.engine = engine
         self.chain: list[EngineBlock] = []
         self.log: dict[bytes, bytes] = {}
         self.events = 0
+        self.lives = 0
         self.is_broken = False
+        self.is_doomed = False
+        self._make = make
         self._signer = signer
         self._around = around
+        self._held: dict[bytes, bytes] = {NULL_DIGEST: NULL_PAYLOAD}
+        self._built = 0
+        self._open()
+
+    def _open(self) -> None:
+        """What a process has in memory when it begins."""
+        self.lives += 1
+        self.is_doomed = False
+        self.engine = self._make(self.chain[-1].certificate if self.chain else None, dict(self.log))
         self._pending: deque[Event] = deque()
         self._is_busy = False
         self._level = WorkLevel.IDLE
-        self._held: dict[bytes, bytes] = {NULL_DIGEST: NULL_PAYLOAD}
-        self._decided: dict[int, bytes] = {}
+        self._decided: dict[int, bytes] = {block.height: block.digest for block in self.chain}
         self._sources: dict[bytes, tuple[int, ...]] = {}
-        self._headers = [ZERO_DIGEST]
+        self._headers = [ZERO_DIGEST, *[block.header_hash for block in self.chain]]
         self._attestations: dict[tuple[int, bytes], dict[int, Attestation]] = {}
         self._timers: dict[str, int] = {}
         self._wish: BuildPayload | None = None
-        self._built = 0
         self._statistics: EngineStatistics | None = None
         self._statistics_of = 0
 
@@ -133,11 +147,28 @@ class EngineHost:
         """The highest certified height."""
         return len(self.chain)
 
-    def start(self, peers: Sequence[int]) -> None:
+    def start(self) -> None:
         """The engine's first events."""
         self.feed(Started())
-        for member in peers:
-            self.feed(PeerConnected(member))
+        for member in range(self._around.committee.size):
+            if member != self.index:
+                self.feed(PeerConnected(member))
+        self.set_work(WorkLevel.PENDING)
+
+    def restart(self) -> None:
+        """Kill the process and open the engine from what is durable."""
+        try:
+            self._open()
+        except Exception as error:
+            self.is_broken = True
+            self._around.on_exception(self, error)
+            return
+        self.start()
+
+    def _later(self, delay_us: int, action: Callable[[], None]) -> None:
+        """Do it unless this process is dead by then."""
+        life = self.lives
+        self._around.scheduler.after(delay_us, lambda: action() if self.lives == life else None)
 
     def set_work(self, level: WorkLevel) -> None:
         """Tell the engine where the level changed."""
@@ -153,20 +184,22 @@ class EngineHost:
         if self._is_busy:
             return
         self._is_busy = True
+        life = self.lives
         try:
             for _ in range(MAX_EVENTS_AT_ONCE):
                 if not self._pending or self.is_broken:
                     break
                 self.events += 1
                 self._honour(self.engine.handle(self._pending.popleft(), self._now_ms))
+                if self.lives != life:
+                    return  # It died on the way; the next life has events of its own.
             else:
                 raise RuntimeError(f"{MAX_EVENTS_AT_ONCE} events without a pause")
         except Exception as error:
             # Whatever production code raises here it raises in a validator too.
             self.is_broken = True
             self._around.on_exception(self, error)
-        finally:
-            self._is_busy = False
+        self._is_busy = False
 
     @property
     def _now_ms(self) -> int:
@@ -182,6 +215,9 @@ class EngineHost:
                 self.log.pop(record.key, None)
             else:
                 self.log[record.key] = record.value
+        if self.is_doomed and output.persist:
+            self.restart()
+            return
         for send in output.send:
             self._around.transmit(self, send)
         for order in output.timers:
@@ -202,7 +238,7 @@ class EngineHost:
             if self._timers[timer] == setting:
                 self.feed(TimerFired(timer))
 
-        self._around.scheduler.after(delay_ms * US_PER_MS, fire)
+        self._later(delay_ms * US_PER_MS, fire)
 
     # --- payloads --------------------------------------------------------------------------------------
 
@@ -210,7 +246,7 @@ class EngineHost:
         match wish:
             case BuildPayload():
                 self._wish = wish
-                self._around.scheduler.after(BUILD_US, lambda: self._build(wish))
+                self._later(BUILD_US, lambda: self._build(wish))
             case CancelWish(ticket=ticket):
                 if self._wish is not None and self._wish.ticket == ticket:
                     self._wish = None
@@ -233,7 +269,7 @@ class EngineHost:
         payload = wish.payload if wish.payload is not None else self.find_payload(wish.digest, wish.sources)
         if payload is None:
             if wish.slot > self.certified:
-                self._around.scheduler.after(RETRY_US, lambda: self._obtain(wish))
+                self._later(RETRY_US, lambda: self._obtain(wish))
             return
         is_valid = compute_payload_digest(payload) == wish.digest
         if is_valid:

@@ -1,8 +1,8 @@
 """Links between engine hosts: how long a message takes, and which messages are lost.
 
 While a script lasts each direction of each link has its own pace, and each run loses some share of the messages:
-one by one, or a whole kind of message on a direction for a round, so that what is sent again is lost again. Then one
-node sees a quorum of commits and nobody else does, or a new view is heard and its votes are not. That is where
+one by one, or a whole kind of message on a direction for a round, so that what is sent again is lost again. Then
+one node sees a quorum of commits and nobody else does, or a new view is heard and its votes are not. That is where
 protocols break. Settled links lose nothing and are all alike. What does not live here: partitions.
 """
 

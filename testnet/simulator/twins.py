@@ -27,13 +27,15 @@ from consensus.engine import EngineFactory, EngineParameters, EngineStatistics, 
 from primitives.hashing import hash_tagged
 from testnet.simulator.engine_committee import Complaint, EngineCommittee
 from testnet.simulator.engine_host import EngineHost
-from testnet.simulator.scheduler import US_PER_MS, US_PER_S
+from testnet.simulator.scheduler import US_PER_MS, US_PER_S, Chance
 from testnet.simulator.twins_scenarios import Scenario, format_scenarios
 
 ROUND_US: Final = 150 * US_PER_MS
 """How long a node may stay in one round before its work counts as overdue: above the engines' base timeout."""
 SCRIPT_CLOCK_US: Final = 400 * US_PER_MS
 """How long the script waits for nodes to leave a round by themselves."""
+RESTARTS: Final = (0.0, 0.0, 0.0, 0.4)
+"""A run has one of these chances that a node dies and comes back as it comes into a round."""
 LIVENESS_BOUND_US: Final = 20 * US_PER_S
 """Fifty of the longest timeouts."""
 LIVE_SLOTS: Final = 2
@@ -94,11 +96,12 @@ class _Play:
         # A variant of an engine is called "engine-variant".
         self._map = ROUND_MAPS.get(factory.name.partition("-")[0], ROUND_MAPS["pbft"])
         identity = hash_tagged(b"rialto/twins-scenario", format_scenarios([scenario]))
+        seed = int.from_bytes(identity[:8], "big")
         self._committee = EngineCommittee(
             scenario.setting,
             factory,
             build_engine_parameters(scenario, self._map),
-            int.from_bytes(identity[:8], "big"),
+            seed,
             self._reach,
             self._round_of,
             sink,
@@ -109,6 +112,8 @@ class _Play:
         ]
         self._entered: dict[int, tuple[int, int]] = {}
         self._is_healed = False
+        self._rng = Chance(seed).stream("restarts")
+        self._restarts = self._rng.choice(RESTARTS)
 
     def run(self) -> TwinsOutcome:
         committee = self._committee
@@ -150,8 +155,18 @@ class _Play:
         if number != known:
             self._entered[host.node] = number, now_us
             since_us = now_us
+            if self._restarts and not self._is_healed:
+                self._restart_by_chance(host)
         is_late = not self._is_healed and now_us - since_us >= ROUND_US
         host.set_work(WorkLevel.OVERDUE if is_late else WorkLevel.PENDING)
+
+    def _restart_by_chance(self, host: EngineHost) -> None:
+        """At once, or between its next records and what it sends after them."""
+        if self._rng.random() < self._restarts:
+            if self._rng.random() < 0.5:
+                host.restart()
+            else:
+                host.is_doomed = True
 
     # --- after the script ------------------------------------------------------------------------------
 
