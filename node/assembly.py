@@ -186,7 +186,9 @@ def build_components(setup: ReplicaSetup) -> Components:
         proposer=Proposer(committee, maker, pool, link, parameters, gap_ms, setup.wall),
         receiver=receiver,
         recollection=Recollection(setup.store, setup.engine_parameters.window_slots),
-        snapshots=_build_snapshots(setup, chain, snapshot_maker, sweeper, link, peers, budget, catch_up, areas),
+        snapshots=_build_snapshots(
+            setup, chain, snapshot_maker, sweeper, link, peers, budget, catch_up, areas, pins
+        ),
         submissions=submissions,
         verification=verification,
         wall=setup.wall,
@@ -360,6 +362,7 @@ def _build_snapshots(
     budget: ServingBudget,
     catch_up: CatchUp,
     areas: Areas,
+    pins: Pins,
 ) -> Snapshots:
     reader, limits = SnapshotReader(setup.store), setup.limits
     download = SnapshotDownload(
@@ -367,7 +370,7 @@ def _build_snapshots(
     )
     credible = setup.committee.faults + 1
     return Snapshots(
-        chain, reader, sweeper, maker, download, link, peers, budget, catch_up, limits, areas, credible
+        chain, reader, sweeper, maker, download, link, peers, budget, catch_up, limits, areas, pins, credible
     )
 
 

@@ -46,7 +46,7 @@ from node.snapshot_maker import SnapshotMaker
 from node.snapshot_records import SnapshotReader, build_unstaged_records
 from node.snapshot_server import Answer, SnapshotServer
 from node.snapshot_sweep import Sweeper
-from node.vote_records import build_height_record
+from node.vote_records import Pins, build_height_record
 from node.wire import FrameKind, RangeRequest, SnapshotMessage
 from primitives.codec import encode
 
@@ -104,6 +104,7 @@ class Snapshots:
         catch_up: CatchUp,
         limits: ReplicaLimits,
         areas: Areas,
+        pins: Pins,
         credible_count: int,
     ) -> None:
         """``areas`` are those in force. So many members (``credible_count``) have an honest one among them."""
@@ -121,6 +122,7 @@ class Snapshots:
         self._catch_up = catch_up
         self._limits = limits
         self._areas = areas
+        self._pins = pins
         self._credible_count = credible_count
         self._first_height = chain.first_height()
         self._is_armed = False
@@ -262,7 +264,9 @@ class Snapshots:
         if base:
             areas = areas.swap_follower()
         jump = build_jump_records(manifest.header, manifest.certificate, areas)
-        draft.persist.append(build_height_record(manifest.header.height))
+        # The log may have seen more already: the store lost its end, and nobody had those blocks any more.
+        height = max(manifest.header.height, self._pins.highest_executed)
+        draft.persist.append(build_height_record(height))
         draft.writes.append(StoreWrite((*base, *build_unstaged_records(), *jump), sync=True))
         draft.reopens = True
 
