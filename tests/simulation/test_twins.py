@@ -172,7 +172,7 @@ def test_a_failing_scenario_shrinks_to_the_round_that_matters() -> None:
     failure = next(outcome for outcome in outcomes if not outcome.is_ok)
     shrunk = shrink_scenario(failure, factory)
     assert len(shrunk.scenario.rounds) < len(failure.scenario.rounds)
-    assert len(shrunk.scenario.rounds) <= 2
+    assert len(shrunk.scenario.rounds) <= 3
     assert run_scenario(shrunk.scenario, factory) == shrunk
 
 
@@ -180,10 +180,10 @@ def test_a_failing_scenario_shrinks_to_the_round_that_matters() -> None:
 
 
 def test_the_command_tells_writes_and_replays_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    drawn = ["--twins", "2", "--scenarios", "8", "--seed", str(SEED), "--shrink", "--out", str(tmp_path)]
+    drawn = ["--twins", "2", "--scenarios", "50", "--seed", str(SEED), "--shrink", "--out", str(tmp_path)]
     assert run(["simulate", "twins", *drawn, "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
-    assert (told["engine"], told["scenarios"], told["num_of_twins"]) == ("pbft", 8, 2)
+    assert (told["engine"], told["scenarios"], told["num_of_twins"]) == ("pbft", 50, 2)
     assert told["failures"] == len(told["failed"]) > 0
     first = told["failed"][0]
     replay = ["--file", first["written"], "--trace", "--out", str(tmp_path / "again")]
