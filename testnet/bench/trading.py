@@ -29,6 +29,8 @@ GOAL_BATCH_ACTIONS: Final = 7_500
 QUARTER: Final = 4
 SCALING_SHARDS: Final = (1, 2, 4)
 SCALING_ACTIONS_PER_SHARD: Final = 200
+SATURATED_IN_FLIGHT: Final = 384
+"""Transactions over all shards: more would only wait longer."""
 SOAK_ACTIONS_PER_SHARD: Final = 200
 SEED: Final = 7
 
@@ -62,27 +64,37 @@ async def bench_latency(seconds: float, progress: Progress) -> BenchResult:
 
 
 async def bench_scaling(seconds: float, progress: Progress) -> BenchResult:
-    """CPU per action and validator with 1, 2 and 4 shards, each at the same load, in single actions and in tens.
+    """CPU per action and validator with 1, 2 and 4 shards: the same load, in tens and in singles, and
+    as many actions as the machine can take.
 
-    A machine that is saturated makes fewer and larger blocks, which cost less per action: how busy it was is told
-    beside each figure.
+    A busy machine makes fewer and larger blocks, which cost less per action. So how busy the cores were is told
+    beside each figure, and the saturated rows compare like with like.
     """
     rows: dict[str, LoadResult] = {}
     costs: dict[str, float] = {}
     busy: dict[str, float] = {}
     for shards in SCALING_SHARDS:
         async with open_bench_network(shards, progress) as network:
-            for actions in (BATCH_ACTIONS, 1):
-                name = f"{shards} shards, {actions} actions/tx"
+            for load, actions, rate, window in _list_scaling_loads(shards):
+                name = f"{shards} shards, {load}"
                 progress.note(f"scaling: {name}")
-                pace = Pace(seconds + WARM_UP_S, WARM_UP_S, OPEN_WINDOW)
-                rate = SCALING_ACTIONS_PER_SHARD * shards / actions
+                pace = Pace(seconds + WARM_UP_S, WARM_UP_S, window)
                 before = psutil.cpu_times()
                 rows[name] = await _run(network, rate, actions, pace, progress)
                 busy[name] = _compute_busy_share(before, psutil.cpu_times())
                 costs[name] = rows[name].cpu_us_per_action
     remarks = {"cpu_us_per_action": costs, "share_of_cores_busy": busy}
     return BenchResult("scaling", next(iter(rows.values())), rows, remarks)
+
+
+def _list_scaling_loads(shards: int) -> tuple[tuple[str, int, float, int], ...]:
+    """Name, actions per transaction, transactions per second of the whole network, window."""
+    steady = SCALING_ACTIONS_PER_SHARD * shards
+    return (
+        (f"{BATCH_ACTIONS} actions/tx", BATCH_ACTIONS, steady / BATCH_ACTIONS, OPEN_WINDOW),
+        ("1 action/tx", 1, float(steady), OPEN_WINDOW),
+        ("saturated", BATCH_ACTIONS, 0.0, SATURATED_IN_FLIGHT // shards),
+    )
 
 
 def _compute_busy_share(before: Any, after: Any) -> float:
@@ -97,8 +109,8 @@ async def bench_soak(seconds: float, progress: Progress) -> BenchResult:
     async with open_bench_network(1, progress) as network:
         pace = Pace(seconds + WARM_UP_S, WARM_UP_S, OPEN_WINDOW)
         row = await _run(network, float(SOAK_ACTIONS_PER_SHARD), 1, pace, progress)
-    growth = row.details["uss_mb_growth_max"]
-    return BenchResult("soak", row, {f"{seconds:.0f} s": row}, {"uss_mb_growth_max": growth})
+    remarks = {name: row.details[name] for name in ("uss_mb_growth_max", "cpu_us_per_action_by_minute")}
+    return BenchResult("soak", row, {f"{seconds:.0f} s": row}, remarks)
 
 
 async def _run(network: Network, rate: float, actions_per_tx: int, pace: Pace, progress: Progress) -> LoadResult:

@@ -33,6 +33,7 @@ from testnet.workloads.opaque import open_opaque
 from testnet.workloads.options import LoadOptions, LoadResult
 from testnet.workloads.plan import Lane, PlannedTransaction, Workload
 from testnet.workloads.population import open_agents
+from testnet.workloads.process_costs import ActionCosts
 from testnet.workloads.replay import open_market_data
 from testnet.workloads.session import LoadSession, Surroundings
 from testnet.workloads.transfers import open_transfers
@@ -54,6 +55,7 @@ DRAIN_S: Final = 30.0
 DRAIN_POLL_S: Final = 0.05
 SHOW_S: Final = 0.5
 SHOWS_PER_SAMPLE: Final = 10
+MINUTE_S: Final = 60.0
 """Reading twelve processes' clocks every second would cost the client 4 % of a core."""
 
 
@@ -122,6 +124,8 @@ class LoadRun:
         self._meter = surroundings.open_meter(network)
         self._figures = NodeFigures()
         self._own_cpu_s = 0.0
+        self._minutes: list[ActionCosts] = []
+        """Readings at the begin of what is measured, and at the end of each whole minute of it."""
 
     def elapsed(self) -> float:
         """Seconds since the load began; 0 before."""
@@ -150,7 +154,7 @@ class LoadRun:
             sampling.cancel_scope.cancel()
         self._meter.sample(memory=True)
         self._own_cpu_s = _read_own_cpu_s() - self._own_cpu_s
-        await self._figures.end(self._session.clients)
+        await self._figures.end(self._session.shard_clients)
 
     async def _drive(self, lane: Lane) -> None:
         for turn, plan in enumerate(lane.plans):
@@ -176,12 +180,17 @@ class LoadRun:
         self._own_cpu_s = _read_own_cpu_s()
         self._meter.begin()
         self._meter.sample(memory=True)
-        await self._figures.begin(self._session.clients)
+        await self._figures.begin(self._session.shard_clients)
         for turn in itertools.count(1):
             self._show()
             if turn % SHOWS_PER_SAMPLE == 0:
                 self._meter.sample()
+                self._note_minute()
             await trio.sleep(SHOW_S)
+
+    def _note_minute(self) -> None:
+        if self.elapsed() - self._pace.warm_up_s >= MINUTE_S * len(self._minutes):
+            self._minutes.append(self._meter.read_costs(self._ledger.measured_actions))
 
     def _show(self) -> None:
         ledger = self._ledger
@@ -214,7 +223,7 @@ class LoadRun:
             tx_per_s=round(ledger.measured_transactions / seconds, 1),
             actions_per_s=round(actions / seconds, 1),
             latency_ms=ledger.summarise_latency(),
-            cpu_us_per_action=self._meter.compute_cpu_us_per_action(ledger.measured_actions),
+            cpu_us_per_action=self._meter.read_costs(ledger.measured_actions).cpu_us_per_action,
             uss_mb_max=self._meter.uss_mb_max,
             details=self._describe(actions),
             series=ledger.list_seconds(),
@@ -232,6 +241,9 @@ class LoadRun:
             "resent": sum(submitter.resent for submitter in submitters),
             "oracle_reports": {"submitted": session.reports.submitted, "certified": session.reports.certified},
             "uss_mb_growth_max": self._meter.uss_mb_growth_max,
+            "cpu_us_per_action_by_minute": [
+                after.since(before).cpu_us_per_action for before, after in itertools.pairwise(self._minutes)
+            ],
             "client_cpu_us_per_action": round(self._own_cpu_s * 1e6 / actions, 1) if actions else 0.0,
             **self._figures.summarise(),
         }

@@ -1,4 +1,4 @@
-"""What the members say of themselves over the measured interval: slots, syncs, writes to the network."""
+"""What the shards' members say of themselves over the measured interval: slots, syncs, writes to the network."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ machine, which is what a testnet is.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import psutil
@@ -17,6 +18,23 @@ from testnet.processes import find_process
 
 USS_EVERY: Final = 2
 """Every second sample also reads the memory, which costs the kernel a walk over each process's pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActionCosts:
+    """CPU seconds of the validators of all user shards, and the actions that each of them executed, added up."""
+
+    cpu_s: float
+    executions: int
+
+    def since(self, earlier: ActionCosts) -> ActionCosts:
+        """What was spent and done in between."""
+        return ActionCosts(self.cpu_s - earlier.cpu_s, self.executions - earlier.executions)
+
+    @property
+    def cpu_us_per_action(self) -> float:
+        """CPU per action and validator, in µs; 0 where nothing was done."""
+        return round(self.cpu_s * 1e6 / self.executions, 1) if self.executions else 0.0
 
 
 class ProcessMeter:
@@ -44,12 +62,11 @@ class ProcessMeter:
         names = {member.name for member in self._members if member.shard == shard}
         return sum(last - first for (name, _), (first, last) in self._cpu_s.items() if name in names)
 
-    def compute_cpu_us_per_action(self, actions: Mapping[int, int]) -> float:
-        """CPU per action and validator over all user shards, in µs; ``actions`` by shard."""
+    def read_costs(self, actions: Mapping[int, int]) -> ActionCosts:
+        """Up to the last sample; ``actions`` by shard."""
         shards = sorted({member.shard for member in self._members} - {BEACON_SHARD})
         spent_s = sum(self.compute_cpu_s(shard) for shard in shards)
-        done = sum(actions.get(shard, 0) * self._count(shard) for shard in shards)
-        return round(spent_s * 1e6 / done, 1) if done else 0.0
+        return ActionCosts(spent_s, sum(actions.get(shard, 0) * self._count(shard) for shard in shards))
 
     @property
     def uss_mb_max(self) -> float:

@@ -91,6 +91,12 @@ class LoadSession:
         nursery.start_soon(self._follow_beacon)
         await self._prepare(nursery)
 
+    @property
+    def shard_clients(self) -> dict[str, Any]:
+        """The clients of all user shards' members, by name."""
+        members = [member for shard in self._network.shards for member in self._network.members_of(shard)]
+        return {member.name: self.clients[member.name] for member in members if member.name in self.clients}
+
     def clients_of(self, shard: int) -> list[Any]:
         """The clients of a shard's members."""
         return [self.clients[m.name] for m in self._network.members_of(shard) if m.name in self.clients]
