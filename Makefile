@@ -13,8 +13,10 @@ $(STAMP): pyproject.toml constraints.txt setup.sh
 run: setup
 	$(BIN)/rialto testnet demo $(if $(MARKET_DATA),$(foreach f,$(MARKET_DATA),--file $(f)),)
 
+# What computes shares the cores; networks of real processes get the machine for themselves, one after the other.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not process" -n auto
+	$(BIN)/python -m pytest -m process
 
 # Thousands of simulated seeds of every engine; an interrupted one goes on with, say, SEEDS=2400..5000.
 SEEDS := 1..1000

@@ -15,6 +15,8 @@ from shards.transactions import SETTLEMENT_ASSET, Transfer
 from testnet.conformance.suite import RULES
 from tests.integration.live_network import LEAST_AMOUNT, LiveNetwork, open_traders, run_rialto, wait_true
 
+pytestmark = pytest.mark.process
+
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "engine-package"
 TOPOLOGY = """
 [beacon]
