@@ -23,6 +23,7 @@ TOPOLOGY = """
 [beacon]
 validators = 1
 [[shards]]
+engine = "{engine}"
 [node.chain]
 keep = 16
 snapshot_blocks = 24
@@ -46,9 +47,10 @@ async def _pay_without_end(client: NodeClient, trader: Trader) -> None:
 @asynccontextmanager
 async def _load(live: LiveNetwork) -> AsyncIterator[None]:
     """Each payer waits for the certificate before it pays again: some ten blocks a second."""
-    async with trio.open_nursery() as nursery, live.client(PAYERS[0]) as first:
+    async with live.client(PAYERS[0]) as first, live.client(PAYERS[1]) as second, live.client(PAYERS[2]) as third:
         traders = await open_traders(live.network, first, 0, len(PAYERS))
-        async with live.client(PAYERS[1]) as second, live.client(PAYERS[2]) as third:
+        # Inside the clients, which must outlive who pays through them.
+        async with trio.open_nursery() as nursery:
             for client, trader in zip((first, second, third), traders, strict=True):
                 nursery.start_soon(_pay_without_end, client, trader)
             yield
@@ -60,11 +62,12 @@ async def _read_status(client: NodeClient) -> dict[str, Any]:
     return status
 
 
+@pytest.mark.parametrize("engine", ["pbft", "tendermint", "hotstuff"])
 async def test_a_validator_without_databases_joins_while_the_others_trade_and_then_is_needed(
-    tmp_path: Path,
+    tmp_path: Path, engine: str
 ) -> None:
     topology = tmp_path / "small.toml"
-    topology.write_text(TOPOLOGY)
+    topology.write_text(TOPOLOGY.format(engine=engine))
     live = LiveNetwork(tmp_path, "joining")
     try:
         await live.up("--topology", str(topology))
