@@ -59,14 +59,13 @@ _VOTE_SEQUENCE_KEY: Final = b"\x00votes"
 _SEQUENCE_BYTES: Final = 8
 
 _OPTIONS: Final[dict[DatabaseKind, dict[str, Any]]] = {
-    # LevelDB holds up to two write buffers of each, and a machine runs many validators. A flush of the vote log
-    # stands in the way of votes, so its buffer is the larger for what is written to it. Whether a transaction is
+    # LevelDB holds up to two write buffers of each, and a machine runs many validators. Whether a transaction is
     # known is asked of the chain for each that arrives: the filter keeps these questions from reading, and mapping,
     # every table there is.
-    DatabaseKind.VOTES: {"write_buffer_size": 2 << 20, "lru_cache_size": 1 << 19, "compression": None},
+    DatabaseKind.VOTES: {"write_buffer_size": 1 << 20, "lru_cache_size": 1 << 19, "compression": None},
     DatabaseKind.CHAIN: {
         "write_buffer_size": 1 << 20,
-        "lru_cache_size": 2 << 20,
+        "lru_cache_size": 1 << 19,
         "bloom_filter_bits": 10,
         "compression": "snappy",
     },

@@ -12,7 +12,6 @@ What does not live here: what a replica is made of (``node.validator``), what th
 
 from __future__ import annotations
 
-import gc
 import os
 import secrets
 import signal
@@ -36,6 +35,7 @@ from node.members import Member
 from node.metrics import Metrics
 from node.node_service import ReplicaService
 from node.process_file import ProcessFile, remove_process_file, write_process_file
+from node.process_memory import settle_collector, share_one_arena
 from node.pump import Pump
 from node.rpc.app import RpcApplication
 from node.rpc.server import RpcListener, RpcServer
@@ -46,7 +46,6 @@ from node.validator import PlacedSeed, Validator, build_validator
 from primitives.errors import LocalError
 from primitives.signing import check_verification_rule
 
-GC_THRESHOLDS = (20_000, 20, 20)
 SLOW_SYNC_US = 8_000
 """A disk whose median sync takes longer than a round of the pump would stall the links on the loop thread. Less
 does not pay: the hop to a worker thread and back waits up to 5 ms for the interpreter's lock, and costs CPU."""
@@ -83,6 +82,7 @@ class Carried:
 def start_node(home: Path, environment: Mapping[str, str], prompt: Callable[[str], str] | None) -> None:
     """Run the node in ``home`` until it is told to stop; raises ``LocalError`` with one clear line."""
     check_verification_rule()
+    share_one_arena()
     with ExitStack() as stack:
         opened = open_home(home, environment, prompt)
         stack.callback(opened.close)
@@ -102,11 +102,7 @@ def _open_and_run(opened: OpenHome, listener: RpcListener, carried: Carried | No
     """Run until the node is told to stop, or until the replica is to be opened anew: then return what to go on
     with."""
     validator = build_validator(opened)
-    # What start-up made stays for good; the collector need not look at it again. Messages and state records
-    # make no cycles, so it looks rarely at the rest: its pauses were a tenth of a busy validator's time.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    settle_collector()
     return trio.run(_run, opened, validator, listener, carried)
 
 

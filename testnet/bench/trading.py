@@ -32,6 +32,8 @@ SCALING_ACTIONS_PER_SHARD: Final = 200
 SATURATED_IN_FLIGHT: Final = 384
 """Transactions over all shards: more would only wait longer."""
 SOAK_ACTIONS_PER_SHARD: Final = 200
+SOAK_WARM_UP_S: Final = 60.0
+"""What fills once, buffers and caches, has filled by then; what grows after it, grows."""
 SEED: Final = 7
 
 
@@ -107,7 +109,7 @@ def _compute_busy_share(before: Any, after: Any) -> float:
 async def bench_soak(seconds: float, progress: Progress) -> BenchResult:
     """CPU per action and the growth of unique memory over a long run on one shard."""
     async with open_bench_network(1, progress) as network:
-        pace = Pace(seconds + WARM_UP_S, WARM_UP_S, OPEN_WINDOW)
+        pace = Pace(seconds + SOAK_WARM_UP_S, SOAK_WARM_UP_S, OPEN_WINDOW)
         row = await _run(network, float(SOAK_ACTIONS_PER_SHARD), 1, pace, progress)
     remarks = {name: row.details[name] for name in ("uss_mb_growth_max", "cpu_us_per_action_by_minute")}
     return BenchResult("soak", row, {f"{seconds:.0f} s": row}, remarks)

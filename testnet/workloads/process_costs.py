@@ -6,7 +6,8 @@ machine, which is what a testnet is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,8 @@ from testnet.processes import find_process
 
 USS_EVERY: Final = 2
 """Every second sample also reads the memory, which costs the kernel a walk over each process's pages."""
+GROWTH_READINGS: Final = 6
+"""A minute of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,15 @@ class ActionCosts:
         return round(self.cpu_s * 1e6 / self.executions, 1) if self.executions else 0.0
 
 
+def compute_growth(readings: Sequence[float]) -> float:
+    """From the median of the first readings to that of the last, up to ``GROWTH_READINGS`` each.
+
+    One reading says little: while LevelDB compacts, the tables that it reads are mapped and count as unique memory.
+    """
+    count = min(GROWTH_READINGS, max(1, len(readings) // 2))
+    return statistics.median(readings[-count:]) - statistics.median(readings[:count])
+
+
 class ProcessMeter:
     """Call ``sample`` every few seconds between ``begin`` and ``end``; totals are of the user shards' members,
     the beacon's are kept apart."""
@@ -47,8 +59,8 @@ class ProcessMeter:
         """First and last reading of each process."""
         self._processes: dict[str, psutil.Process] = {}
         self._samples = 0
-        self.uss_mb: dict[str, tuple[float, float, float]] = {}
-        """First, last and largest unique memory of each member, in 10**6 bytes."""
+        self.uss_mb: dict[str, list[float]] = {}
+        """Every reading of each member's unique memory, in 10**6 bytes."""
 
     def sample(self, *, memory: bool | None = None) -> None:
         """Read every living member's clock, and now and then its memory."""
@@ -71,12 +83,12 @@ class ProcessMeter:
     @property
     def uss_mb_max(self) -> float:
         """The largest unique memory of any member of a user shard or the beacon."""
-        return round(max((largest for _, _, largest in self.uss_mb.values()), default=0.0), 1)
+        return round(max((max(readings) for readings in self.uss_mb.values()), default=0.0), 1)
 
     @property
     def uss_mb_growth_max(self) -> float:
-        """By how much the member that grew most has grown since the first sample."""
-        return round(max((last - first for first, last, _ in self.uss_mb.values()), default=0.0), 1)
+        """By how much the member that grew most has grown."""
+        return round(max((compute_growth(readings) for readings in self.uss_mb.values()), default=0.0), 1)
 
     def begin(self) -> None:
         """Forget what was counted: the warm-up is over."""
@@ -100,13 +112,9 @@ class ProcessMeter:
             first_s = known[0] if known else (0.0 if born_now else spent_s)
             self._cpu_s[key] = (first_s, spent_s)
             if with_memory:
-                self._note_memory(name, process.memory_full_info().uss / 1e6)
+                self.uss_mb.setdefault(name, []).append(process.memory_full_info().uss / 1e6)
         except psutil.Error:
             self._processes.pop(name, None)
-
-    def _note_memory(self, name: str, uss_mb: float) -> None:
-        first, _, largest = self.uss_mb.get(name, (uss_mb, uss_mb, uss_mb))
-        self.uss_mb[name] = (first, uss_mb, max(largest, uss_mb))
 
     def _find(self, name: str) -> psutil.Process | None:
         known = self._processes.get(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testnet.workloads.process_costs import ActionCosts
+from testnet.workloads.process_costs import ActionCosts, compute_growth
 
 
 def test_cost_is_time_over_executions() -> None:
@@ -17,3 +17,13 @@ def test_an_interval_is_the_difference_of_two_readings() -> None:
     minute = ActionCosts(3.0, 9_000).since(ActionCosts(1.0, 5_000))
     assert minute == ActionCosts(2.0, 4_000)
     assert minute.cpu_us_per_action == 500.0
+
+
+def test_growth_ignores_a_moment_in_which_tables_were_mapped() -> None:
+    assert compute_growth([90.0] * 6 + [92.0] * 20 + [93.0, 93.0, 110.0, 93.0, 93.0, 93.0]) == 3.0
+
+
+def test_growth_of_few_readings_is_that_of_their_halves() -> None:
+    assert compute_growth([90.0]) == 0.0
+    assert compute_growth([90.0, 95.0]) == 5.0
+    assert compute_growth([90.0, 92.0, 95.0]) == 5.0
