@@ -111,7 +111,10 @@ async def bench_soak(seconds: float, progress: Progress) -> BenchResult:
     async with open_bench_network(1, progress) as network:
         pace = Pace(seconds + SOAK_WARM_UP_S, SOAK_WARM_UP_S, OPEN_WINDOW)
         row = await _run(network, float(SOAK_ACTIONS_PER_SHARD), 1, pace, progress)
-    remarks = {name: row.details[name] for name in ("uss_mb_growth_max", "cpu_us_per_action_by_minute")}
+    remarks = {
+        name: row.details[name]
+        for name in ("uss_mb_growth_max", "dirty_mb_growth_max", "cpu_us_per_action_by_minute")
+    }
     return BenchResult("soak", row, {f"{seconds:.0f} s": row}, remarks)
 
 

@@ -241,6 +241,7 @@ class LoadRun:
             "resent": sum(submitter.resent for submitter in submitters),
             "oracle_reports": {"submitted": session.reports.submitted, "certified": session.reports.certified},
             "uss_mb_growth_max": self._meter.uss_mb_growth_max,
+            "dirty_mb_growth_max": self._meter.dirty_mb_growth_max,
             "cpu_us_per_action_by_minute": [
                 after.since(before).cpu_us_per_action for before, after in itertools.pairwise(self._minutes)
             ],

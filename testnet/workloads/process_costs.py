@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -49,6 +50,19 @@ def compute_growth(readings: Sequence[float]) -> float:
     return statistics.median(readings[-count:]) - statistics.median(readings[:count])
 
 
+def _find_largest_growth(readings_of: Mapping[str, Sequence[float]]) -> float:
+    return round(max((compute_growth(readings) for readings in readings_of.values()), default=0.0), 1)
+
+
+def read_dirty_mb(pid: int) -> float:
+    """Private memory that was written to, in 10**6 bytes; ``psutil.NoSuchProcess`` where it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except OSError:
+        raise psutil.NoSuchProcess(pid) from None
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:")) * 1024 / 1e6
+
+
 class ProcessMeter:
     """Call ``sample`` every few seconds between ``begin`` and ``end``; totals are of the user shards' members,
     the beacon's are kept apart."""
@@ -61,6 +75,8 @@ class ProcessMeter:
         self._samples = 0
         self.uss_mb: dict[str, list[float]] = {}
         """Every reading of each member's unique memory, in 10**6 bytes."""
+        self.dirty_mb: dict[str, list[float]] = {}
+        """The part of it that the system cannot take back and read again from a file."""
 
     def sample(self, *, memory: bool | None = None) -> None:
         """Read every living member's clock, and now and then its memory."""
@@ -88,7 +104,12 @@ class ProcessMeter:
     @property
     def uss_mb_growth_max(self) -> float:
         """By how much the member that grew most has grown."""
-        return round(max((compute_growth(readings) for readings in self.uss_mb.values()), default=0.0), 1)
+        return _find_largest_growth(self.uss_mb)
+
+    @property
+    def dirty_mb_growth_max(self) -> float:
+        """The same without pages of files that are mapped."""
+        return _find_largest_growth(self.dirty_mb)
 
     def begin(self) -> None:
         """Forget what was counted: the warm-up is over."""
@@ -113,6 +134,7 @@ class ProcessMeter:
             self._cpu_s[key] = (first_s, spent_s)
             if with_memory:
                 self.uss_mb.setdefault(name, []).append(process.memory_full_info().uss / 1e6)
+                self.dirty_mb.setdefault(name, []).append(read_dirty_mb(process.pid))
         except psutil.Error:
             self._processes.pop(name, None)
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from testnet.workloads.process_costs import ActionCosts, compute_growth
+import os
+
+import psutil
+import pytest
+
+from testnet.workloads.process_costs import ActionCosts, compute_growth, read_dirty_mb
 
 
 def test_cost_is_time_over_executions() -> None:
@@ -27,3 +32,11 @@ def test_growth_of_few_readings_is_that_of_their_halves() -> None:
     assert compute_growth([90.0]) == 0.0
     assert compute_growth([90.0, 95.0]) == 5.0
     assert compute_growth([90.0, 92.0, 95.0]) == 5.0
+
+
+def test_written_memory_is_dirty_and_a_dead_process_has_none() -> None:
+    before = read_dirty_mb(os.getpid())
+    held = bytearray(os.urandom(1 << 20)) * 32
+    assert 30 < read_dirty_mb(os.getpid()) - before < 40, len(held)
+    with pytest.raises(psutil.NoSuchProcess):
+        read_dirty_mb(1 << 30)
