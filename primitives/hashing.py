@@ -6,10 +6,17 @@ made for one purpose are never the preimage of another.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hasher
 
 DIGEST_BYTES = 32
 ZERO_DIGEST = bytes(DIGEST_BYTES)
+_REMEMBERED_TAGS: Final = 256
+"""More than there are."""
 
 
 def hash_bytes(data: bytes) -> bytes:
@@ -22,10 +29,27 @@ def hash_tagged(tag: bytes, *parts: bytes) -> bytes:
 
     The prefixes (1 byte for the tag, 4 bytes big endian for a part) make the concatenation injective.
     """
-    hasher = sha256(frame_tag(tag))
+    hasher = _begin(tag).copy()
     for part in parts:
-        hasher.update(len(part).to_bytes(4, "big"))
-        hasher.update(part)
+        hasher.update(len(part).to_bytes(4, "big") + part)
+    return hasher.digest()
+
+
+@lru_cache(maxsize=_REMEMBERED_TAGS)
+def _begin(tag: bytes) -> Hasher:
+    return begin_hash(frame_tag(tag))
+
+
+def begin_hash(prefix: bytes) -> Hasher:
+    """SHA-256 that has seen ``prefix``, for ``hash_behind``."""
+    return sha256(prefix)
+
+
+def hash_behind(begun: Hasher, data: bytes) -> bytes:
+    """SHA-256 of the prefix that ``begun`` has seen and ``data``. A copy costs a third of a new hasher, for which
+    OpenSSL looks the algorithm up."""
+    hasher = begun.copy()
+    hasher.update(data)
     return hasher.digest()
 
 

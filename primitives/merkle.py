@@ -16,28 +16,30 @@ from hashlib import sha256
 from typing import Final
 
 from primitives.errors import RemoteError
-from primitives.hashing import DIGEST_BYTES
+from primitives.hashing import DIGEST_BYTES, begin_hash, hash_behind
 
 EMPTY_ROOT: Final = sha256(b"").digest()
 """The root of the tree without leaves (RFC 6962 §2.1)."""
 
 LEAF_PREFIX: Final = b"\x00"
 NODE_PREFIX: Final = b"\x01"
+BEGUN_LEAF: Final = begin_hash(LEAF_PREFIX)
+BEGUN_NODE: Final = begin_hash(NODE_PREFIX)
 
 
 def compute_leaf_hash(data: bytes) -> bytes:
     """The hash of a leaf that holds ``data``: SHA-256(0x00 ‖ data)."""
-    return sha256(LEAF_PREFIX + data).digest()
+    return hash_behind(BEGUN_LEAF, data)
 
 
 def compute_node_hash(left: bytes, right: bytes) -> bytes:
     """The hash of the interior node over two children: SHA-256(0x01 ‖ left ‖ right)."""
-    return sha256(NODE_PREFIX + left + right).digest()
+    return hash_behind(BEGUN_NODE, left + right)
 
 
 def compute_root(leaf_datas: Sequence[bytes]) -> bytes:
     """The root of the tree whose leaves hold ``leaf_datas`` in order; ``EMPTY_ROOT`` for none."""
-    return compute_root_of_hashes([sha256(LEAF_PREFIX + data).digest() for data in leaf_datas])
+    return compute_root_of_hashes([hash_behind(BEGUN_LEAF, data) for data in leaf_datas])
 
 
 def compute_root_of_hashes(leaf_hashes: Sequence[bytes]) -> bytes:
@@ -56,9 +58,7 @@ def _compute_parents(level: Sequence[bytes]) -> list[bytes]:
     Pairing from the left, level by level, gives the tree of RFC 6962, whose left subtree is the largest
     full one.
     """
-    parents = [
-        sha256(NODE_PREFIX + left + right).digest() for left, right in zip(level[0::2], level[1::2], strict=False)
-    ]
+    parents = [hash_behind(BEGUN_NODE, left + right) for left, right in zip(level[0::2], level[1::2], strict=False)]
     if len(level) % 2:
         parents.append(level[-1])
     return parents

@@ -21,13 +21,19 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
 from typing import Final
 
 from primitives.codec import Digest, Unsigned, Wire
 from primitives.errors import LocalError, RemoteError
-from primitives.hashing import DIGEST_BYTES, frame_part, frame_tag, hash_tagged
-from primitives.merkle import LEAF_PREFIX, NODE_PREFIX, compute_leaf_hash, compute_root, verify_inclusion
+from primitives.hashing import DIGEST_BYTES, begin_hash, frame_part, frame_tag, hash_behind, hash_tagged
+from primitives.merkle import (
+    BEGUN_LEAF,
+    BEGUN_NODE,
+    compute_leaf_hash,
+    compute_node_hash,
+    compute_root,
+    verify_inclusion,
+)
 
 DEFAULT_BUCKET_COUNT: Final = 1024
 MAX_BUCKET_COUNT: Final = 65_536
@@ -38,9 +44,9 @@ _VALUE_TAG: Final = b"rialto/state/value"
 _BUCKET_TAG: Final = b"rialto/state/bucket"
 
 # The same bytes that ``hash_tagged`` would hash, put together by hand where every record passes.
-_KEY_FRAME: Final = frame_tag(_KEY_TAG)
-_VALUE_FRAME: Final = frame_tag(_VALUE_TAG)
-_BUCKET_FRAME: Final = frame_tag(_BUCKET_TAG)
+_KEY: Final = begin_hash(frame_tag(_KEY_TAG))
+_VALUE: Final = begin_hash(frame_tag(_VALUE_TAG))
+_BUCKET: Final = begin_hash(frame_tag(_BUCKET_TAG))
 _DIGEST_LENGTH: Final = DIGEST_BYTES.to_bytes(4, "big")
 
 _EMPTY_BUCKET_LEAF: Final = compute_leaf_hash(hash_tagged(_BUCKET_TAG))
@@ -71,7 +77,7 @@ def compute_bucket_index(key: bytes, bucket_count: int) -> int:
 
 def compute_bucket_hash(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The hash of the bucket that holds exactly these (key, value), given in ascending order of keys: 32 bytes."""
-    hasher = sha256(_BUCKET_FRAME)
+    hasher = _BUCKET.copy()
     for key, value in entries:
         hasher.update(frame_part(key) + _DIGEST_LENGTH + hash_value(value))
     return hasher.digest()
@@ -110,7 +116,7 @@ class StateTree:
         self._levels: list[list[bytes]] = [[_EMPTY_BUCKET_LEAF] * bucket_count]
         while len(self._levels[-1]) > 1:
             below = self._levels[-1]
-            self._levels.append([sha256(NODE_PREFIX + below[0] + below[1]).digest()] * (len(below) // 2))
+            self._levels.append([compute_node_hash(below[0], below[1])] * (len(below) // 2))
 
     def __len__(self) -> int:
         return self._record_count
@@ -134,12 +140,12 @@ class StateTree:
         shift = self._shift
         for key, value in changes.items():
             framed_key = len(key).to_bytes(4, "big") + key
-            digest = sha256(_KEY_FRAME + framed_key).digest()
+            digest = hash_behind(_KEY, framed_key)
             index = (digest[0] << 8 | digest[1]) >> shift
             if value is None:
                 changed = self._remove(index, key)
             else:
-                value_hash = sha256(_VALUE_FRAME + len(value).to_bytes(4, "big") + value).digest()
+                value_hash = hash_behind(_VALUE, len(value).to_bytes(4, "big") + value)
                 changed = self._put(index, key, framed_key + _DIGEST_LENGTH + value_hash)
             if changed:
                 touched[index] = None
@@ -186,13 +192,13 @@ class StateTree:
             if bucket is None:
                 leaves[index] = _EMPTY_BUCKET_LEAF
             else:
-                bucket_hash = sha256(_BUCKET_FRAME + b"".join(bucket.records)).digest()
-                leaves[index] = sha256(LEAF_PREFIX + bucket_hash).digest()
+                bucket_hash = hash_behind(_BUCKET, b"".join(bucket.records))
+                leaves[index] = hash_behind(BEGUN_LEAF, bucket_hash)
         below = leaves
         for level in self._levels[1:]:
             touched = dict.fromkeys([index >> 1 for index in touched])
             for index in touched:
-                level[index] = sha256(NODE_PREFIX + below[2 * index] + below[2 * index + 1]).digest()
+                level[index] = hash_behind(BEGUN_NODE, below[2 * index] + below[2 * index + 1])
             below = level
 
     def prove(self, key: bytes) -> MembershipProof:
@@ -248,7 +254,7 @@ def verify_bucket(root: bytes, bucket_count: int, proof: MembershipProof) -> Non
     keys = [key for key, _ in proof.entries]
     if any(left >= right for left, right in zip(keys, keys[1:], strict=False)):
         raise RemoteError("BAD_PROOF", "the keys of the bucket are not in ascending order")
-    hasher = sha256(_BUCKET_FRAME)
+    hasher = _BUCKET.copy()
     for key, value_hash in proof.entries:
         if len(value_hash) != DIGEST_BYTES:
             raise RemoteError("BAD_PROOF", f"a value hash has {DIGEST_BYTES} bytes, not {len(value_hash)}")
