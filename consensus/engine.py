@@ -10,6 +10,8 @@ any message of the same output leaves, before any wish is answered and before an
 engine may decide slots out of order; the replica applies them in order, once. No engine votes for a slot
 above the last certified height + ``window_slots``.
 
+What passes several times per message is a ``msgspec.Struct``: a frozen dataclass costs ten times as much to make.
+
 Engines are found by name through the entry-point group ``rialto.engines``; an entry point names an
 ``EngineFactory`` (a class or an instance). What does not live here: any protocol.
 """
@@ -20,6 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol, TypeAlias
+
+import msgspec
 
 from consensus.certificate import Certificate
 from consensus.committee import Committee
@@ -51,20 +55,17 @@ class WorkLevel(IntEnum):
     """Something waited through both stages of the censorship timer: a complaint about the leader."""
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True, gc=False):
     """First event after creation or restoring; an engine re-sends what it must and asks for what it lacks."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimerFired:
+class TimerFired(msgspec.Struct, frozen=True, gc=False):
     """The timer that the engine set under this name; at most one is pending under a name."""
 
     timer: str
 
 
-@dataclass(frozen=True, slots=True)
-class MessageReceived:
+class MessageReceived(msgspec.Struct, frozen=True):
     """A message of this engine's own type, decoded, bounded and with its signature checked.
 
     ``signer`` is the member that signed the outermost message (not the peer that passed it on).
@@ -74,23 +75,20 @@ class MessageReceived:
     message: Any
 
 
-@dataclass(frozen=True, slots=True)
-class PeerConnected:
+class PeerConnected(msgspec.Struct, frozen=True, gc=False):
     """The link to a member came up (again): re-send what it may have missed."""
 
     member: int
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadBuilt:
+class PayloadBuilt(msgspec.Struct, frozen=True, gc=False):
     """Answers ``BuildPayload``; the payload and all its bodies are pinned by the replica."""
 
     ticket: int
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadHeld:
+class PayloadHeld(msgspec.Struct, frozen=True, gc=False):
     """Answers ``ObtainPayload``: bytes and bodies are here; the records that pin them are in the same group
     commit as whatever the engine answers to this event. ``valid`` is a pure function of them and genesis."""
 
@@ -100,15 +98,13 @@ class PayloadHeld:
     valid: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True, gc=False):
     """Level-triggered; sent whenever the level changes."""
 
     level: WorkLevel
 
 
-@dataclass(frozen=True, slots=True)
-class Certified:
+class Certified(msgspec.Struct, frozen=True, gc=False):
     """Everything at or below ``height`` is settled; also after catch-up."""
 
     height: int
@@ -123,32 +119,28 @@ Event: TypeAlias = (
 # --- outputs -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One entry of the vote log: ``value`` replaces what was under ``key``; ``None`` deletes it."""
 
     key: bytes
     value: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True, gc=False):
     """``message`` (encoded, signed) to one member, or to all others where ``to`` is ``None``."""
 
     to: int | None
     message: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SetTimer:
+class SetTimer(msgspec.Struct, frozen=True, gc=False):
     """Replaces a pending timer of the same name; ``None`` cancels it."""
 
     timer: str
     delay_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class BuildPayload:
+class BuildPayload(msgspec.Struct, frozen=True, gc=False):
     """Wanted: a payload for ``slot``. ``ancestors`` are the digests in flight below it, whose batches the
     builder leaves out. With ``allow_null`` an empty payload may be returned when there is nothing to order;
     without it the answer comes when there is. At most one wish per slot is open."""
@@ -159,8 +151,7 @@ class BuildPayload:
     allow_null: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ObtainPayload:
+class ObtainPayload(msgspec.Struct, frozen=True, gc=False):
     """Wanted: the payload with this digest and its bodies, durable here. ``payload`` holds the bytes where the
     engine has them (a proposal); else they are fetched from ``sources``, in order. ``proven`` payloads (by a
     new-view, a proof of lock, a quorum) skip the admission check against the clock."""
@@ -172,8 +163,7 @@ class ObtainPayload:
     proven: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CancelWish:
+class CancelWish(msgspec.Struct, frozen=True, gc=False):
     """The ``BuildPayload`` with this ticket is not wanted any more."""
 
     ticket: int
@@ -182,8 +172,7 @@ class CancelWish:
 Wish: TypeAlias = BuildPayload | ObtainPayload | CancelWish
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(msgspec.Struct, frozen=True, gc=False):
     """``digest`` is final for ``slot``. ``proof`` is the engine's own (for serving to its peers);
     ``sources`` are members that hold the payload and its bodies."""
 

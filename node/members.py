@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from primitives.identifiers import format_member
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Member:
+class Member(msgspec.Struct, frozen=True, order=True, gc=False):
     """Validator ``index`` of ``shard`` (or of the beacon, ``BEACON_SHARD``) and its Ed25519 key."""
 
     shard: int

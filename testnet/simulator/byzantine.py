@@ -112,7 +112,7 @@ class Contradicting(Misconduct):
                 self._signer.take_leaving(outgoing.body)
             other = forged[outgoing.body]
             if other is not None and outgoing.member.name in self.role.members:
-                sends.append(replace(outgoing, body=other))
+                sends.append(msgspec.structs.replace(outgoing, body=other))
         return replace(effects, sends=tuple(sends))
 
 
@@ -130,7 +130,7 @@ class Stale(Misconduct):
         if outgoing.kind != FrameKind.ENGINE:
             return outgoing
         if self._kept and self.is_drawn():
-            return replace(outgoing, body=self._kept[self.rng.randrange(len(self._kept))])
+            return msgspec.structs.replace(outgoing, body=self._kept[self.rng.randrange(len(self._kept))])
         self._kept.append(outgoing.body)
         return outgoing
 
@@ -162,7 +162,7 @@ class StaleViewChange(Misconduct):
         sends = []
         for outgoing in effects.sends:
             lie = forget(outgoing.body, self._setup) if outgoing.kind == FrameKind.ENGINE else None
-            sends.append(outgoing if lie is None else replace(outgoing, body=lie))
+            sends.append(outgoing if lie is None else msgspec.structs.replace(outgoing, body=lie))
         return replace(effects, sends=tuple(sends))
 
 
@@ -188,7 +188,7 @@ class DoubleAttesting(Misconduct):
             return outgoing
         height = msgspec.msgpack.decode(outgoing.body)[1]
         lie = attest(self._setup.committee, self._setup.signer, height, make_lie(height.to_bytes(8, "big")))
-        return replace(outgoing, body=encode(lie))
+        return msgspec.structs.replace(outgoing, body=encode(lie))
 
 
 class WrongHeader(Misconduct):
