@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -215,6 +215,10 @@ class Output:
     wishes: tuple[Wish, ...] = ()
     decided: tuple[Decided, ...] = ()
     evidence: tuple[Evidence, ...] = ()
+
+
+NO_OUTPUT: Final = Output()
+"""Of most events: votes that only add to a count."""
 
 
 @dataclass(frozen=True, slots=True)

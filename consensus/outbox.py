@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from consensus.certificate import Certificate
-from consensus.engine import Decided, Evidence, Output, Record, Send, SetTimer, Wish
+from consensus.engine import NO_OUTPUT, Decided, Evidence, Output, Record, Send, SetTimer, Wish
 from primitives.codec import encode
 
 STABLE_KEY: Final = b"stable"
@@ -51,6 +51,8 @@ class Outbox:
                 self.persist.append(Record(STABLE_KEY, encode(self._stable)))
             self.persist.extend(Record(key, None) for key in self._deletions)
             self._deletions.clear()
+        if not (self.persist or self.send or timers or self.wishes or self.decided or self.evidence):
+            return NO_OUTPUT
         output = Output(
             persist=tuple(self.persist),
             send=tuple(self.send),

@@ -6,28 +6,40 @@ the ``Effects`` whose field order the pump honours. No behaviour beyond that liv
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from consensus.engine import Record, SetTimer
-from node.events import BlockCertified, Effects, Outgoing, StoreWrite, SubmissionReply
+from node.events import NO_EFFECTS, BlockCertified, Effects, Outgoing, StoreWrite, SubmissionReply
 
 
-@dataclass(slots=True)
 class EffectsDraft:
     """Same fields as ``Effects``, still growing."""
 
-    persist: list[Record] = field(default_factory=list)
-    writes: list[StoreWrite] = field(default_factory=list)
-    sends: list[Outgoing] = field(default_factory=list)
-    timers: list[SetTimer] = field(default_factory=list)
-    replies: list[SubmissionReply] = field(default_factory=list)
-    certified: list[BlockCertified] = field(default_factory=list)
-    alarms: list[str] = field(default_factory=list)
-    halt: str | None = None
-    reopens: bool = False
+    __slots__ = ("alarms", "certified", "halt", "persist", "reopens", "replies", "sends", "timers", "writes")
+
+    def __init__(self) -> None:
+        self.persist: list[Record] = []
+        self.writes: list[StoreWrite] = []
+        self.sends: list[Outgoing] = []
+        self.timers: list[SetTimer] = []
+        self.replies: list[SubmissionReply] = []
+        self.certified: list[BlockCertified] = []
+        self.alarms: list[str] = []
+        self.halt: str | None = None
+        self.reopens = False
 
     def finish(self) -> Effects:
         """What must happen."""
+        if not (
+            self.persist
+            or self.sends
+            or self.timers
+            or self.writes
+            or self.replies
+            or self.certified
+            or self.alarms
+            or self.reopens
+            or self.halt is not None
+        ):
+            return NO_EFFECTS
         return Effects(
             persist=tuple(self.persist),
             writes=tuple(self.writes),

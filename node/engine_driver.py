@@ -12,6 +12,7 @@ from typing import Final
 
 from consensus.committee import Committee
 from consensus.engine import (
+    NO_OUTPUT,
     Engine,
     EngineFactory,
     EngineStatistics,
@@ -33,7 +34,6 @@ ENGINE_TIMER_PREFIX = "engine/"
 MAX_EARLY_FRAMES: Final = 512
 MAX_EARLY_BYTES: Final = 4 << 20
 """Engine messages kept until the engine is opened: those of some slots. More comes again with a status."""
-_NOTHING: Final = Output()
 _NO_ENGINE: Final = EngineStatistics(0, 0, 0, 0, 0, 0)
 
 
@@ -90,17 +90,17 @@ class EngineDriver:
     def feed(self, event: Event, draft: EffectsDraft, now_ms: int) -> Output:
         """Let the engine take an event; records, messages and timers go to the draft, the rest is the caller's."""
         if self._engine is None or not self._is_open:
-            return _NOTHING
+            return NO_OUTPUT
         output = self._engine.handle(event, now_ms)
-        draft.persist.extend(build_engine_records(output.persist))
+        if output.persist:
+            draft.persist.extend(build_engine_records(output.persist))
         for send in output.send:
             if send.to is None:
                 self._peers.broadcast(draft, Lane.VOTES, FrameKind.ENGINE, send.message)
             else:
                 self._peers.send(draft, send.to, Lane.VOTES, FrameKind.ENGINE, send.message)
-        draft.timers.extend(
-            [SetTimer(ENGINE_TIMER_PREFIX + timer.timer, timer.delay_ms) for timer in output.timers]
-        )
+        for timer in output.timers:
+            draft.timers.append(SetTimer(ENGINE_TIMER_PREFIX + timer.timer, timer.delay_ms))
         return output
 
     def statistics(self) -> EngineStatistics:

@@ -11,8 +11,7 @@ lives here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -112,8 +111,7 @@ class BlockCertified(msgspec.Struct, frozen=True):
     events: tuple[tuple[str, Mapping[str, Any]], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Effects:
+class Effects(msgspec.Struct, frozen=True):
     """What must happen, in the order of the fields. ``halt`` ends the process with this sentence; ``reopens`` says
     that the replica is to be opened anew from what is stored now, and handles nothing any more."""
 
@@ -124,5 +122,9 @@ class Effects:
     replies: tuple[SubmissionReply, ...] = ()
     certified: tuple[BlockCertified, ...] = ()
     halt: str | None = None
-    alarms: tuple[str, ...] = field(default=())
+    alarms: tuple[str, ...] = ()
     reopens: bool = False
+
+
+NO_EFFECTS: Final = Effects()
+"""Of most events: votes that only add to a count."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from consensus.certificate import Certificate
 from consensus.committee import Committee
 from consensus.engine import (
+    NO_OUTPUT,
     NULL_DIGEST,
     Decided,
     EngineParameters,
@@ -82,6 +83,8 @@ class Outbox:
                 persist.append(Record(STABLE, encode(self._stable)))
             persist.extend(Record(key, None) for key in self._deletions)
             self._deletions.clear()
+        if not (persist or self.send or timers or self.wishes or self.decided or self.evidence):
+            return NO_OUTPUT
         output = Output(
             persist=tuple(persist),
             send=tuple(self.send),

@@ -16,6 +16,7 @@ from random import Random
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from consensus.certificate import attest
 from consensus.pbft import messages as pbft
@@ -68,7 +69,9 @@ class Withholding(Misconduct):
     """Sends only some of its votes and bodies, to nobody in particular."""
 
     def alter(self, effects: Effects) -> Effects:
-        return replace(effects, sends=tuple([outgoing for outgoing in effects.sends if not self.is_drawn()]))
+        return structs.replace(
+            effects, sends=tuple([outgoing for outgoing in effects.sends if not self.is_drawn()])
+        )
 
 
 class SilentToSome(Misconduct):
@@ -80,7 +83,7 @@ class SilentToSome(Misconduct):
             for outgoing in effects.sends
             if outgoing.kind not in VOTING_KINDS or outgoing.member.name not in self.role.members
         ]
-        return replace(effects, sends=tuple(kept))
+        return structs.replace(effects, sends=tuple(kept))
 
 
 class Delaying(Misconduct):
@@ -112,8 +115,8 @@ class Contradicting(Misconduct):
                 self._signer.take_leaving(outgoing.body)
             other = forged[outgoing.body]
             if other is not None and outgoing.member.name in self.role.members:
-                sends.append(msgspec.structs.replace(outgoing, body=other))
-        return replace(effects, sends=tuple(sends))
+                sends.append(structs.replace(outgoing, body=other))
+        return structs.replace(effects, sends=tuple(sends))
 
 
 class Stale(Misconduct):
@@ -124,13 +127,13 @@ class Stale(Misconduct):
         self._kept: deque[bytes] = deque(maxlen=MAX_KEPT_FRAMES)
 
     def alter(self, effects: Effects) -> Effects:
-        return replace(effects, sends=tuple([self._replace(outgoing) for outgoing in effects.sends]))
+        return structs.replace(effects, sends=tuple([self._replace(outgoing) for outgoing in effects.sends]))
 
     def _replace(self, outgoing: Outgoing) -> Outgoing:
         if outgoing.kind != FrameKind.ENGINE:
             return outgoing
         if self._kept and self.is_drawn():
-            return msgspec.structs.replace(outgoing, body=self._kept[self.rng.randrange(len(self._kept))])
+            return structs.replace(outgoing, body=self._kept[self.rng.randrange(len(self._kept))])
         self._kept.append(outgoing.body)
         return outgoing
 
@@ -162,8 +165,8 @@ class StaleViewChange(Misconduct):
         sends = []
         for outgoing in effects.sends:
             lie = forget(outgoing.body, self._setup) if outgoing.kind == FrameKind.ENGINE else None
-            sends.append(outgoing if lie is None else msgspec.structs.replace(outgoing, body=lie))
-        return replace(effects, sends=tuple(sends))
+            sends.append(outgoing if lie is None else structs.replace(outgoing, body=lie))
+        return structs.replace(effects, sends=tuple(sends))
 
 
 class InvalidPayload(Misconduct):
@@ -181,14 +184,14 @@ class DoubleAttesting(Misconduct):
         return setup
 
     def alter(self, effects: Effects) -> Effects:
-        return replace(effects, sends=tuple([self._attest_other(outgoing) for outgoing in effects.sends]))
+        return structs.replace(effects, sends=tuple([self._attest_other(outgoing) for outgoing in effects.sends]))
 
     def _attest_other(self, outgoing: Outgoing) -> Outgoing:
         if outgoing.kind != FrameKind.ATTESTATION or outgoing.member.name not in self.role.members:
             return outgoing
         height = msgspec.msgpack.decode(outgoing.body)[1]
         lie = attest(self._setup.committee, self._setup.signer, height, make_lie(height.to_bytes(8, "big")))
-        return msgspec.structs.replace(outgoing, body=encode(lie))
+        return structs.replace(outgoing, body=encode(lie))
 
 
 class WrongHeader(Misconduct):

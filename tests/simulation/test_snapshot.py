@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 
+import msgspec
 import pytest
 
 from node.chain import Chain
@@ -32,7 +32,7 @@ class LyingServer(Misconduct):
     told = 0
 
     def alter(self, effects: Effects) -> Effects:
-        return replace(effects, sends=tuple([self._lie(outgoing) for outgoing in effects.sends]))
+        return msgspec.structs.replace(effects, sends=tuple([self._lie(outgoing) for outgoing in effects.sends]))
 
     def _lie(self, outgoing: Outgoing) -> Outgoing:
         if outgoing.kind != FrameKind.CHUNK:
@@ -44,7 +44,7 @@ class LyingServer(Misconduct):
             return outgoing
         self.told += 1
         lie = SnapshotChunk(chunk.height, chunk.first, chunk.after, forged, chunk.is_cut)
-        return replace(outgoing, body=encode(lie))
+        return msgspec.structs.replace(outgoing, body=encode(lie))
 
 
 def _build(seed: int, absent: tuple[str, ...], shape: Shape = SHAPE) -> World:
