@@ -92,13 +92,14 @@ class Deadlines:
         # One vote may be a faulty member's invention; of f + 1 one is honest and answers a real proposal.
         credible = state.committee.faults + 1
         for slot in state.window:
-            if not slot.is_in_flight:
-                continue
-            is_open = True
             if slot.decided is not None:
-                has_uncertified = True
-            elif slot.proposal is not None or max(len(slot.prepares), len(slot.commits)) >= credible:
-                has_undecided = True
+                is_open = has_uncertified = True
+            elif slot.proposal is not None:
+                is_open = has_undecided = True
+            else:
+                votes = max(len(slot.prepares), len(slot.commits))
+                is_open = is_open or votes > 0
+                has_undecided = has_undecided or votes >= credible
         has_work = state.work is not WorkLevel.IDLE
         # What is decided waits for attestations, which are not the leader's to give.
         is_waiting = has_undecided or (has_work and not has_uncertified)
@@ -113,6 +114,9 @@ def _since(known_ms: int | None, holds: bool, now_ms: int) -> int | None:
 
 
 def _latest(first: int | None, *others: int | None) -> int:
-    moments = [moment for moment in (first, *others) if moment is not None]
-    assert moments, "there is at least one moment to count from"
-    return max(moments)
+    latest = first
+    for moment in others:
+        if moment is not None and (latest is None or moment > latest):
+            latest = moment
+    assert latest is not None, "there is at least one moment to count from"
+    return latest

@@ -293,15 +293,17 @@ class PbftEngine:
     def statistics(self) -> EngineStatistics:
         """A snapshot for the API and the metrics."""
         state = self._state
-        slots = tuple(slot for slot in state.window if slot.is_in_flight)
-        held = sum(len(payload) for slot in state.window for payload in slot.held.values())
+        in_flight = held_bytes = 0
+        for slot in state.window:
+            in_flight += slot.is_in_flight
+            held_bytes += sum([len(payload) for payload in slot.held.values()])
         return EngineStatistics(
             view=state.view,
             primary=state.compute_proposer(state.window.stable + 1),
             last_certified=state.window.stable,
-            slots_in_flight=len(slots),
+            slots_in_flight=in_flight,
             view_changes=self._views.counts.entered,
-            buffered_bytes=state.backlog.buffered_bytes + held,
+            buffered_bytes=state.backlog.buffered_bytes + held_bytes,
             asked_view=state.target,
         )
 

@@ -111,11 +111,8 @@ class Window:
         return self.stable < number <= self.last
 
     def __iter__(self) -> Iterator[Slot]:
-        """The touched slots in order."""
-        for number in range(self.stable + 1, self.last + 1):
-            slot = self._slots.get(number)
-            if slot is not None:
-                yield slot
+        """The touched slots in order; all lie in the window."""
+        return iter([self._slots[number] for number in sorted(self._slots)])
 
     def peek(self, number: int) -> Slot | None:
         """The slot if it was touched."""
