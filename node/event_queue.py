@@ -22,23 +22,40 @@ FRAME_OVERHEAD_BYTES: Final = 128
 """Charged for each frame, so that empty frames cost something too."""
 
 
+class _LaneQueue:
+    """The frames of one lane, in order, and what each peer has among them."""
+
+    __slots__ = ("bytes_by_peer", "frames", "max_peer_bytes")
+
+    def __init__(self, max_peer_bytes: int) -> None:
+        self.max_peer_bytes = max_peer_bytes
+        self.frames: deque[FrameReceived] = deque()
+        self.bytes_by_peer: dict[Member, int] = {}
+
+    def take(self) -> FrameReceived:
+        """The oldest."""
+        frame = self.frames.popleft()
+        self.bytes_by_peer[frame.member] -= len(frame.body) + FRAME_OVERHEAD_BYTES
+        return frame
+
+
 class EventQueue:
     """Posting never blocks and never raises."""
 
     def __init__(self) -> None:
         self._control: deque[ReplicaEvent] = deque()
-        self._frames: dict[Lane, deque[FrameReceived]] = {lane: deque() for lane in Lane}
-        self._queued_bytes: dict[tuple[Lane, Member], int] = {}
+        self._lanes = {lane: _LaneQueue(MAX_QUEUED_BYTES_PER_PEER[lane]) for lane in Lane}
+        self._votes, self._bulk = self._lanes[Lane.VOTES], self._lanes[Lane.BULK]
         self._submissions = 0
         self._timers: dict[str, int] = {}
         self._timer_heap: list[tuple[int, str]] = []
         self.dropped_frames = 0
 
     def __len__(self) -> int:
-        return len(self._control) + sum([len(frames) for frames in self._frames.values()])
+        return len(self._control) + len(self._votes.frames) + len(self._bulk.frames)
 
     def __bool__(self) -> bool:
-        return bool(self._control or any(self._frames.values()))
+        return bool(self._control or self._votes.frames or self._bulk.frames)
 
     # --- events --------------------------------------------------------------------------------------------
 
@@ -48,13 +65,13 @@ class EventQueue:
 
     def post_frame(self, member: Member, lane: Lane, kind: int, body: bytes) -> bool:
         """False where that peer has too much waiting: the frame is dropped and counted."""
-        key = (lane, member)
-        queued = self._queued_bytes.get(key, 0) + len(body) + FRAME_OVERHEAD_BYTES
-        if queued > MAX_QUEUED_BYTES_PER_PEER[lane]:
+        queue = self._lanes[lane]
+        queued = queue.bytes_by_peer.get(member, 0) + len(body) + FRAME_OVERHEAD_BYTES
+        if queued > queue.max_peer_bytes:
             self.dropped_frames += 1
             return False
-        self._queued_bytes[key] = queued
-        self._frames[lane].append(FrameReceived(member, kind, body))
+        queue.bytes_by_peer[member] = queued
+        queue.frames.append(FrameReceived(member, kind, body))
         return True
 
     def post_submission(self, event: TransactionsSubmitted) -> bool:
@@ -72,12 +89,9 @@ class EventQueue:
             if isinstance(event, TransactionsSubmitted):
                 self._submissions -= 1
             return event
-        for lane, frames in self._frames.items():
-            if frames:
-                frame = frames.popleft()
-                self._queued_bytes[lane, frame.member] -= len(frame.body) + FRAME_OVERHEAD_BYTES
-                return frame
-        return None
+        if self._votes.frames:
+            return self._votes.take()
+        return self._bulk.take() if self._bulk.frames else None
 
     # --- timers --------------------------------------------------------------------------------------------
 
@@ -100,6 +114,8 @@ class EventQueue:
 
     def post_due_timers(self, now: int) -> None:
         """Turn every timer whose time has come into an event, in order of time and name."""
+        if not self._timer_heap or self._timer_heap[0][0] > now:
+            return
         while (due := self.next_due()) is not None and due <= now:
             _, timer = heapq.heappop(self._timer_heap)
             del self._timers[timer]

@@ -43,9 +43,8 @@ class MemoryStore:
 
     def write(self, records: Sequence[Record], *, sync: bool = False) -> None:
         """One atomic batch; a synced one makes everything before it durable."""
-        before = tuple(Record(record.key, self._values.get(record.key)) for record in records)
-        for record in records:
-            self._apply(record)
+        before = tuple([Record(record.key, self._values.get(record.key)) for record in records])
+        self._apply(records)
         self._undo.append(before)
         if sync:
             self._undo.clear()
@@ -64,8 +63,7 @@ class MemoryStore:
         """Lose a random number of unsynced batches from the end, and return it; the rest is durable."""
         lost = rng.randint(0, len(self._undo))
         for _ in range(lost):
-            for record in self._undo.pop():
-                self._apply(record)
+            self._apply(self._undo.pop())
         self._undo.clear()
         self._captured = None
         return lost
@@ -74,15 +72,17 @@ class MemoryStore:
         """The records stay: opening again is using the same object again."""
         self._captured = None
 
-    def _apply(self, record: Record) -> None:
-        known = record.key in self._values
-        if record.value is not None:
-            self._values[record.key] = record.value
-            if not known:
-                insort(self._keys, record.key)
-        elif known:
-            del self._values[record.key]
-            del self._keys[bisect_left(self._keys, record.key)]
+    def _apply(self, records: Sequence[Record]) -> None:
+        values, keys = self._values, self._keys
+        for record in records:
+            key, value = record.key, record.value
+            if value is not None:
+                if key not in values:
+                    insort(keys, key)
+                values[key] = value
+            elif key in values:
+                del values[key]
+                del keys[bisect_left(keys, key)]
 
 
 class MemoryVoteLog:
