@@ -149,6 +149,8 @@ class AttestationPool:
 
     def best_certificate(self, executed_height: int) -> Certificate | None:
         """The highest certificate at or below ``executed_height``."""
+        if not self._certificates:
+            return None
         heights = [height for height in self._certificates if height <= executed_height]
         return self._certificates[max(heights)] if heights else None
 

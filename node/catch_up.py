@@ -248,6 +248,8 @@ class CatchUp:
 
     def has_next(self, executed: int) -> bool:
         """Whether ``take_next`` has work to do."""
+        if not (self._ready or self._segments):
+            return False
         if self._end_of_ready(executed) > executed:
             return True
         return any(segment.first <= executed + 1 and segment.blocks for segment in self._segments)

@@ -66,17 +66,14 @@ class Certifier:
         self._pins = pins
         self._genesis_hash = genesis_hash
         self._certificate = certificate
+        self.height = 0 if certificate is None else certificate.height
+        """The certified height."""
         self._uncertified = {block.header.height: block for block in uncertified}
         self._progress_ms = 0
         self._resent_ms = 0
         self._told_height = -1
         self._certificate_sent_ms: dict[int, int] = {}
         self._shown_ms: dict[int, int] = {}
-
-    @property
-    def height(self) -> int:
-        """The certified height."""
-        return 0 if self._certificate is None else self._certificate.height
 
     @property
     def certificate(self) -> Certificate | None:
@@ -155,6 +152,7 @@ class Certifier:
         self._pins.note_certificate(certificate.height)
         self._pool.settle(certificate.height)
         self._certificate = certificate
+        self.height = certificate.height
         self._progress_ms = now_ms
         return Advance(tuple(done for done, _ in blocks), certificate)
 

@@ -115,6 +115,8 @@ class Executor:
         self._genesis_time_ms = genesis_time_ms
         self._areas = areas
         self._on_written = on_written
+        self.height = 0 if tip is None else tip.height
+        """The last executed height."""
         self.tip_hash = genesis_hash if tip is None else compute_header_hash(tip)
         self._unsynced_blocks = 0
         self._last_sync_ms: int | None = None
@@ -122,11 +124,6 @@ class Executor:
         self._has_unsynced_certificate = False
         self.executed_blocks = 0
         self.executed_transactions = 0
-
-    @property
-    def height(self) -> int:
-        """The last executed height."""
-        return 0 if self._tip is None else self._tip.height
 
     @property
     def tip(self) -> ShardHeader | None:
@@ -164,6 +161,7 @@ class Executor:
                 (encode(logged), encode(header)),
             )
         self._tip = header
+        self.height = header.height
         self.tip_hash = compute_header_hash(header)
         self.executed_blocks += 1
         self.executed_transactions += len(result.receipts)

@@ -39,12 +39,14 @@ from primitives.errors import RemoteError
 
 RESENT_BATCHES: Final = 32
 """Own unexecuted batches that a reconnected member gets again; more would be fetched when proposed."""
-_BEACON_KINDS: Final = (
-    FrameKind.BEACON_BLOCK,
-    FrameKind.BEACON_REQUEST,
-    FrameKind.SUBMISSION,
-    FrameKind.BASE_REQUEST,
-    FrameKind.BASE,
+_BEACON_KINDS: Final = frozenset(
+    {
+        FrameKind.BEACON_BLOCK,
+        FrameKind.BEACON_REQUEST,
+        FrameKind.SUBMISSION,
+        FrameKind.BASE_REQUEST,
+        FrameKind.BASE,
+    }
 )
 
 

@@ -222,6 +222,8 @@ class Obtaining:
 
     def has_decided(self, executed_height: int) -> bool:
         """Whether something decided is not executed."""
+        if not self._tasks:
+            return False
         return any(task.is_decided and task.slot > executed_height for task in self._tasks.values())
 
     def compute_admission_delay(self, task: PayloadTask) -> int | None:
@@ -236,6 +238,8 @@ class Obtaining:
 
     def awaited_beacon(self) -> tuple[int, int]:
         """(the highest beacon block that a payload names, a member that had it); (0, -1) for none."""
+        if not self._tasks:
+            return 0, -1
         awaited = [
             (task.payload.beacon_height, task.sources[0] if task.sources else -1)
             for task in self._tasks.values()
@@ -245,15 +249,16 @@ class Obtaining:
 
     def compute_delay(self, now_ms: int) -> int | None:
         """Milliseconds until ``advance`` or ``collect_requests`` should be called without any event."""
-        delays = []
+        soonest: int | None = None
         for task in self._tasks.values():
+            delay: int | None = None
             if task.missing or task.data is None:
-                delays.append(max(0, task.next_fetch_ms - now_ms))
+                delay = max(0, task.next_fetch_ms - now_ms)
             elif task.is_wanted and not task.is_answered:
                 delay = self.compute_admission_delay(task)
-                if delay is not None:
-                    delays.append(delay)
-        return min(delays, default=None)
+            if delay is not None and (soonest is None or delay < soonest):
+                soonest = delay
+        return soonest
 
     def collect_requests(self, now_ms: int) -> list[FetchRequest]:
         """What to ask for now; each call moves on to the next source."""

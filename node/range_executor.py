@@ -31,9 +31,9 @@ class RangeExecutor:
     def busy(self) -> bool:
         """Whether ``execute_next`` has something to do now."""
         parts = self._parts
-        if parts.link.follows and parts.link.height < self._awaited_beacon_height:
+        if not parts.catch_up.has_next(parts.executor.height):
             return False
-        return parts.catch_up.has_next(parts.executor.height)
+        return not parts.link.follows or parts.link.height >= self._awaited_beacon_height
 
     def execute_next(self, draft: EffectsDraft, now_ms: int) -> None:
         """Verify a segment, or execute one block of it. Raises ``Diverged``."""

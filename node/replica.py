@@ -29,7 +29,6 @@ from consensus.engine import (
     Certified,
     Decided,
     ObtainPayload,
-    Output,
     PayloadBuilt,
     PayloadHeld,
     PeerConnected,
@@ -47,6 +46,7 @@ from node.beacon_follow import BEACON_TIMER
 from node.effects_draft import EffectsDraft
 from node.engine_driver import ENGINE_TIMER_PREFIX
 from node.events import (
+    NO_EFFECTS,
     Effects,
     FrameReceived,
     Lane,
@@ -80,7 +80,6 @@ TICK_MS: Final = 250
 """Statuses, censorship clocks, readiness, re-sending: nothing there needs to be more precise."""
 MAX_CASCADE: Final = 256
 """Rounds of one event's cascade; a window of slots takes a few each. More would be an engine in a loop."""
-_NAMED_TIMERS: Final = (FLUSH_TIMER, BUILD_TIMER, FETCH_TIMER)
 
 
 class Replica:
@@ -108,7 +107,7 @@ class Replica:
     def handle(self, event: ReplicaEvent, now_ms: int) -> Effects:
         """Take one event. ``now_ms`` is monotonic."""
         if self._is_over:
-            return Effects()
+            return NO_EFFECTS
         draft = EffectsDraft()
         try:
             self._is_stirred = self._dispatch(event, draft, now_ms) or self._is_stirred
@@ -121,7 +120,7 @@ class Replica:
     def work(self, now_ms: int) -> Effects:
         """One bounded chunk of queued work; call it between events while ``busy``."""
         if self._is_over:
-            return Effects()
+            return NO_EFFECTS
         draft = EffectsDraft()
         try:
             for outcome in self._parts.verification.work():
@@ -260,7 +259,7 @@ class Replica:
     def _feed(self, event: EngineEvent, draft: EffectsDraft, now_ms: int) -> None:
         """One event to the engine; wishes and decisions are noted and honoured by the cascade."""
         parts = self._parts
-        output: Output = parts.driver.feed(event, draft, now_ms)
+        output = parts.driver.feed(event, draft, now_ms)
         if not (output.persist or output.wishes or output.decided or output.evidence):
             return  # A vote was counted, and that was all.
         self._is_stirred = True
@@ -312,9 +311,15 @@ class Replica:
             raise AssertionError("the cascade of one event does not end")
         if self._has_ended(draft):
             return
-        self._flush(draft, now_ms)
+        flush_delay = parts.maker.compute_delay(now_ms)
+        if flush_delay == 0:
+            self._flush(draft, now_ms)
+            flush_delay = parts.maker.compute_delay(now_ms)
         self._fetch(draft, now_ms)
-        self._set_timers(draft, now_ms)
+        build_delay = parts.proposer.compute_delay(parts.executor.height, now_ms) if self._level else None
+        self._wake_in(FLUSH_TIMER, flush_delay, draft, now_ms)
+        self._wake_in(BUILD_TIMER, build_delay, draft, now_ms)
+        self._wake_in(FETCH_TIMER, parts.obtaining.compute_delay(now_ms), draft, now_ms)
 
     def _has_ended(self, draft: EffectsDraft) -> bool:
         """Whether the replica is to be opened anew: then this one handles nothing any more."""
@@ -420,10 +425,8 @@ class Replica:
     # --- what follows the cascade ----------------------------------------------------------------------
 
     def _flush(self, draft: EffectsDraft, now_ms: int) -> None:
-        """Our next batch, if it is time for it."""
+        """Our next batch: it is time for it."""
         parts = self._parts
-        if parts.maker.compute_delay(now_ms) != 0:
-            return
         batch = parts.maker.make(parts.executor.height, now_ms)
         if batch is not None:
             parts.peers.broadcast(draft, Lane.BULK, FrameKind.BATCH, batch.frame)
@@ -433,7 +436,9 @@ class Replica:
     def _fetch(self, draft: EffectsDraft, now_ms: int) -> None:
         """Ask for bodies, payloads, ranges and beacon blocks that are missing for long enough."""
         parts = self._parts
-        self._inbound.send_fetches(parts.obtaining.collect_requests(now_ms), draft)
+        requests = parts.obtaining.collect_requests(now_ms)
+        if requests:
+            self._inbound.send_fetches(requests, draft)
         if parts.link.follows:
             awaited, proposer = parts.obtaining.awaited_beacon()
             if awaited > parts.link.height:
@@ -441,21 +446,15 @@ class Replica:
         for index, request in parts.snapshots.plan_ranges(parts.executor.height, now_ms):
             self._inbound.send_range_request(index, request, draft)
 
-    def _set_timers(self, draft: EffectsDraft, now_ms: int) -> None:
-        parts = self._parts
-        delays = (
-            parts.maker.compute_delay(now_ms),
-            parts.proposer.compute_delay(parts.executor.height, now_ms) if self._level else None,
-            parts.obtaining.compute_delay(now_ms),
-        )
-        for timer, delay in zip(_NAMED_TIMERS, delays, strict=True):
-            if not delay:
-                continue
-            due_ms = now_ms + delay
-            known_ms = self._due.get(timer)
-            if known_ms is None or due_ms < known_ms or known_ms < now_ms:
-                self._due[timer] = due_ms
-                draft.timers.append(SetTimer(timer, delay))
+    def _wake_in(self, timer: str, delay_ms: int | None, draft: EffectsDraft, now_ms: int) -> None:
+        """Look again after ``delay_ms``, unless that is sooner anyway."""
+        if not delay_ms:
+            return
+        due_ms = now_ms + delay_ms
+        known_ms = self._due.get(timer)
+        if known_ms is None or due_ms < known_ms or known_ms < now_ms:
+            self._due[timer] = due_ms
+            draft.timers.append(SetTimer(timer, delay_ms))
 
     # --- the end ---------------------------------------------------------------------------------------
 
