@@ -26,6 +26,7 @@ from typing import Final, Protocol
 from consensus.engine import Record
 from node.event_queue import EventQueue
 from node.events import (
+    NO_EFFECTS,
     BlockCertified,
     Effects,
     Lane,
@@ -287,29 +288,16 @@ class SimulatedHost:
             self._is_round_planned = True
             self._run_round()
 
-    def _later(self, due_us: int, action: Callable[[], None]) -> None:
-        """Do it unless this process is dead by then; a paused one does it when it is resumed."""
-        self._scheduler.at(due_us, partial(self._act, self.lives, action))
-
-    def _act(self, life: int, action: Callable[[], None]) -> None:
-        if self.lives != life:
-            return
-        if self.state is HostState.PAUSED:
-            assert self._held_back is None, "a process is in one place"
-            self._held_back = action
-            return
-        action()
-
     def _run_round(self) -> None:
-        replica, conduct = self.replica, self._conduct
+        replica, conduct, queue = self.replica, self._conduct, self._queue
         assert replica is not None, "a running host has a replica"
         now_us = self._scheduler.now_us
         end_us = now_us + ROUND_BUDGET_MS * US_PER_MS
-        self._queue.post_due_timers(now_us)
+        queue.post_due_timers(now_us)
         gathered: list[Effects] = []
         try:
             for _ in range(MAX_ROUND_EVENTS):
-                event = self._queue.take()
+                event = queue.take()
                 if event is None:
                     break
                 self.events += 1
@@ -329,17 +317,25 @@ class SimulatedHost:
             self._end("exception")
             self._observer.on_exception(self, error)
             return
+        gathered = [effects for effects in gathered if effects is not NO_EFFECTS]
         if any(effects.persist for effects in gathered):
             now_us += self.disk.draw_sync_us()
-        self._later(now_us, partial(self._honour, gathered))
+        self._scheduler.at(now_us, partial(self._honour, self.lives, gathered))
 
     def _to_monotonic_ms(self, now_us: int) -> int:
         return self._monotonic_offset_ms + now_us // US_PER_MS
 
     # --- effects ---------------------------------------------------------------------------------------
 
-    def _honour(self, gathered: list[Effects]) -> None:
-        """Every effect in order, dying in between where a fault says so."""
+    def _honour(self, life: int, gathered: list[Effects]) -> None:
+        """Every effect in order, dying in between where a fault says so. A paused process does it when it is
+        resumed, a dead one never."""
+        if self.lives != life:
+            return
+        if self.state is HostState.PAUSED:
+            assert self._held_back is None, "a process is in one place"
+            self._held_back = partial(self._honour, life, gathered)
+            return
         for step in self._steps(gathered):
             if self.doom is not None and self.doom.strikes(step):
                 self.crash()

@@ -196,22 +196,21 @@ class Network:
 
     def transmit(self, sender: Endpoint, outgoing: Outgoing) -> None:
         """A frame leaves ``sender``; it may be lost, late, doubled or out of order."""
-        member = outgoing.member
+        member, weather = outgoing.member, self.weather
         for direction in self._routes[sender.name].get((member.shard, member.index), ()):
-            self._transmit_along(direction, outgoing)
-
-    def _transmit_along(self, direction: _Direction, outgoing: Outgoing) -> None:
-        self.sent += 1
-        weather = self.weather
-        if not direction.link.is_up or direction.cuts or (weather.loss and direction.rng.random() < weather.loss):
-            self.lost += 1
-            return
-        if direction.clogs:
-            self._clog_frame(direction, outgoing)
-            return
-        self._plan_delivery(direction, outgoing)
-        if weather.duplication and direction.rng.random() < weather.duplication:
-            self._plan_delivery(direction, outgoing)
+            self.sent += 1
+            if (
+                not direction.link.is_up
+                or direction.cuts
+                or (weather.loss and direction.rng.random() < weather.loss)
+            ):
+                self.lost += 1
+            elif direction.clogs:
+                self._clog_frame(direction, outgoing)
+            else:
+                self._plan_delivery(direction, outgoing)
+                if weather.duplication and direction.rng.random() < weather.duplication:
+                    self._plan_delivery(direction, outgoing)
 
     def _clog_frame(self, direction: _Direction, outgoing: Outgoing) -> None:
         if direction.clogged_bytes + len(outgoing.body) > MAX_CLOGGED_BYTES:

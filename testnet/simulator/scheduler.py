@@ -21,11 +21,10 @@ Action: TypeAlias = Callable[[], None]
 class Scheduler:
     """The clock of a simulated world, in µs from its start."""
 
-    __slots__ = ("_heap", "_sequence", "executed", "is_stopped", "now_us")
+    __slots__ = ("_heap", "_sequence", "is_stopped", "now_us")
 
     def __init__(self) -> None:
         self.now_us = 0
-        self.executed = 0
         self.is_stopped = False
         """Set by whoever saw enough: no further action runs."""
         self._sequence = 0
@@ -45,7 +44,6 @@ class Scheduler:
         heap = self._heap
         while heap and heap[0][0] <= deadline_us and not self.is_stopped:
             self.now_us, _, action = heappop(heap)
-            self.executed += 1
             action()
         if not self.is_stopped:
             self.now_us = max(self.now_us, deadline_us)

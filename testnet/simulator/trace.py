@@ -60,11 +60,11 @@ class Trace:
 
     def note_event(self, now_us: int, name: str, event: ReplicaEvent) -> None:
         """A replica takes an event."""
+        place = self._places[name]
         if self._sink is not None or type(event) is not FrameReceived:
             letter, detail = describe_event(event)
-            self._add(now_us, self._places[name], letter, detail)
+            self._add(now_us, place, letter, detail)
             return
-        place = self._places[name]
         self._hash(now_us, place, crc32(event.body, event.kind))
         self._kept.append((now_us, place, "", event))
 

@@ -57,7 +57,7 @@ class AttestationLogChecker(Checker):
 
     def on_commit(self, host: SimulatedHost, records: Sequence[Record]) -> None:
         for record in records:
-            if record.key[:1] == b"a" and record.value is not None:
+            if record.key.startswith(b"a") and record.value is not None:
                 identity = compute_identity(msgspec.msgpack.decode(record.value))
                 self._logged.setdefault(host.name, set()).add(identity)
 
