@@ -99,6 +99,8 @@ class CatchUp:
         self._limits = limits
         self._others = tuple(index for index in range(committee.size) if index != own_index)
         self._tips: dict[int, int] = {}
+        self.target = 0
+        """The highest certified height that any peer claims."""
         self._avoid_until_ms: dict[int, int] = {}
         self._floors: dict[int, int] = {}
         """From which height on a peer has every block, where it said so."""
@@ -115,6 +117,7 @@ class CatchUp:
     def on_status(self, peer: int, certified_height: int) -> None:
         """``peer`` says that it is so far; a lie costs us one request."""
         self._tips[peer] = certified_height
+        self.target = max(self._tips.values())
 
     def on_lost(self, peer: int) -> None:
         """The link went down: what was asked of it is asked of others."""
@@ -129,6 +132,7 @@ class CatchUp:
         else:
             raise RemoteError("UNSOLICITED", "a range that was not asked for, or too late")
         self._tips[peer] = response.tip
+        self.target = max(self._tips.values())
         self._floors[peer] = response.floor
         count = len(response.blocks)
         if not count and response.floor > response.first:
@@ -148,11 +152,6 @@ class CatchUp:
     def is_active(self) -> bool:
         """Whether we are behind and asking for ranges."""
         return self._is_active
-
-    @property
-    def target(self) -> int:
-        """The highest certified height that any peer claims."""
-        return max(self._tips.values(), default=0)
 
     def claimed_height(self, count: int) -> int:
         """The highest certified height that ``count`` peers claim to have reached."""
@@ -272,6 +271,7 @@ class CatchUp:
                     self._refused += 1
                     self._avoid(segment.peer, now_ms, DISTRUST_MS)
                     self._tips.pop(segment.peer, None)
+                    self.target = max(self._tips.values(), default=0)
                     return None, segment.peer
                 _check_junction(run, executed, tip_hash)
                 self._covering = run[-1].certificate

@@ -297,7 +297,7 @@ class Replica:
         self._is_stirred = False
         if self._has_ended(draft):
             return
-        if parts.abstention.is_open and not self._has_joined:
+        if not self._has_joined and parts.abstention.is_open:
             self._join(draft, now_ms)
         for _ in range(MAX_CASCADE):
             moved = self._answer_payloads(draft, now_ms)
