@@ -302,12 +302,12 @@ class SimulatedHost:
                     break
                 self.events += 1
                 self._observer.on_event(self, event)
-                gathered.append(replica.handle(event, self._to_monotonic_ms(now_us)))
+                gathered.append(replica.handle(event, self._monotonic_offset_ms + now_us // US_PER_MS))
                 now_us += EVENT_US
                 if now_us >= end_us:
                     break
             while replica.busy:
-                gathered.append(replica.work(self._to_monotonic_ms(now_us)))
+                gathered.append(replica.work(self._monotonic_offset_ms + now_us // US_PER_MS))
                 now_us += WORK_US
                 if now_us >= end_us:
                     break
@@ -321,9 +321,6 @@ class SimulatedHost:
         if any(effects.persist for effects in gathered):
             now_us += self.disk.draw_sync_us()
         self._scheduler.at(now_us, partial(self._honour, self.lives, gathered))
-
-    def _to_monotonic_ms(self, now_us: int) -> int:
-        return self._monotonic_offset_ms + now_us // US_PER_MS
 
     # --- effects ---------------------------------------------------------------------------------------
 

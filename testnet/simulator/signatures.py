@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from primitives.hashing import hash_tagged
+from primitives.hashing import begin_hash, frame_part, frame_tag, hash_behind, hash_tagged
 from primitives.signing import Ed25519, Ed25519Signer, SignatureScheme, Signer, derive_seed
 
 _SECRET_TAG: Final = b"rialto/simulated-secret"
@@ -31,23 +31,23 @@ class KeyMaker(Protocol):
 class TokenSigner:
     """A ``Signer`` whose signatures only its own scheme accepts."""
 
-    __slots__ = ("_secret", "public_key")
+    __slots__ = ("_begun", "public_key")
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self._begun = begin_hash(frame_tag(_TOKEN_TAG) + frame_part(secret))
         self.public_key = hash_tagged(_KEY_TAG, secret)
 
     def sign(self, message: bytes) -> bytes:
-        """Sixty-four bytes, as the wire formats demand."""
-        return hash_tagged(_TOKEN_TAG, self._secret, message) * 2
+        """The token, twice: sixty-four bytes, as the wire formats demand."""
+        return hash_behind(self._begun, frame_part(message)) * 2
 
 
 class TokenKeys:
-    """A ``KeyMaker`` and its own ``SignatureScheme``: the registry of secrets is the scheme's."""
+    """A ``KeyMaker`` and its own ``SignatureScheme``: the registry of signers is the scheme's."""
 
     def __init__(self, seed: int) -> None:
         self._seed = str(seed).encode()
-        self._secrets: dict[bytes, bytes] = {}
+        self._signers: dict[bytes, TokenSigner] = {}
 
     @property
     def scheme(self) -> SignatureScheme:
@@ -57,13 +57,13 @@ class TokenKeys:
         """A new signer, known to the registry."""
         secret = hash_tagged(_SECRET_TAG, self._seed, *[str(label).encode() for label in labels])
         signer = TokenSigner(secret)
-        self._secrets[signer.public_key] = secret
+        self._signers[signer.public_key] = signer
         return signer
 
     def verify(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
         """True where the holder of ``public_key``'s secret made the token for exactly this message."""
-        secret = self._secrets.get(public_key)
-        return secret is not None and signature == hash_tagged(_TOKEN_TAG, secret, message) * 2
+        signer = self._signers.get(public_key)
+        return signer is not None and signature == signer.sign(message)
 
 
 class RealKeys:
