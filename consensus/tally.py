@@ -67,7 +67,7 @@ class Tally(Generic[V]):
 
     def has_any_quorum(self, size: int) -> bool:
         """Whether at least ``size`` members voted for one and the same value."""
-        return any(count >= size for count in self._counts.values())
+        return max(self._counts.values(), default=0) >= size
 
     def contradicts(self, member: int, value: bytes) -> bool:
         """Whether a vote for ``value`` would be the first contradiction that we see of this member."""

@@ -114,4 +114,8 @@ def _since(known_ms: int | None, holds: bool, now_ms: int) -> int | None:
 
 
 def _latest(first: int, *others: int | None) -> int:
-    return max([first, *(moment for moment in others if moment is not None)])
+    latest = first
+    for moment in others:
+        if moment is not None and moment > latest:
+            latest = moment
+    return latest

@@ -43,7 +43,7 @@ it again. What does not live here: payloads' contents, attestations and catching
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from consensus.certificate import Certificate
 from consensus.committee import Committee
@@ -94,6 +94,9 @@ from consensus.pacemaker import TimerSet
 from primitives.errors import LocalError
 from primitives.signing import SignatureScheme, Signer
 
+_FROM_ANYBODY: Final = (QuorumCertificate, TimeoutCertificate, CommitProof)
+"""What has no sender of its own: that one arrives says of nobody that it is there."""
+
 
 class HotStuffEngine:
     """One member's HotStuff; satisfies ``consensus.engine.Engine``."""
@@ -125,7 +128,7 @@ class HotStuffEngine:
         state.now_ms = now_ms
         match event:
             case MessageReceived(signer=signer, message=message):
-                if not isinstance(message, QuorumCertificate | TimeoutCertificate | CommitProof):
+                if not isinstance(message, _FROM_ANYBODY):
                     self._views.note_heard(signer)
                 self._on_message(signer, message)
             case PayloadHeld():

@@ -67,14 +67,14 @@ class RoundBook:
         if not self.admits(vote.sender, vote.round):
             return False
         entry = self._rounds.get(vote.round)
-        tally: Tally[Prevote] | Tally[Precommit] = Tally()
         if entry is not None:
             tally = entry.prevotes if isinstance(vote, Prevote) else entry.precommits
-        if tally.has_voted(vote.sender):
-            return tally.contradicts(vote.sender, vote.digest)
+            if tally.has_voted(vote.sender):
+                return tally.contradicts(vote.sender, vote.digest)
+            if tally.has_any_quorum(self._quorum):
+                return False
         # Of rounds that are over only the precommits matter (line 49): line 28 has its proof with the proposal.
-        is_over = vote.round < self.round and isinstance(vote, Prevote)
-        return not is_over and not tally.has_any_quorum(self._quorum)
+        return vote.round >= self.round or isinstance(vote, Precommit)
 
     def needs_proposal(self, proposal: Proposal) -> bool:
         """Whether it is the first of our round or one ahead, or contradicts that. Its proposer was checked."""
