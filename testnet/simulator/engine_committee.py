@@ -2,8 +2,9 @@
 
 The committee owns time, delays and keys; who hears whom is a function that its user gives and may change at any
 time. The judge sees all: honest nodes decide one digest per slot, and none of a payload that is not valid; nobody
-honest is accused by evidence, no engine raises, and no engine refuses the signature of what another one sent. It shares no code with the engines. What does
-not live here: the nodes themselves (``engine_host``), scripts and liveness (``twins``).
+honest is accused by evidence, no engine raises, and no engine refuses the signature of what another one sent. It
+shares no code with the engines. What does not live here: the nodes themselves (``engine_host``), scripts and
+liveness (``twins``).
 """
 
 from __future__ import annotations
@@ -193,7 +194,9 @@ class EngineCommittee:
             sentence = f"decides {digest.hex()[:12]} at slot {slot}, others {self._agreed[slot].hex()[:12]}"
             self.complain("agreement", host, sentence)
         if host.is_honest and digest in self.noise:
-            self.complain("validity", host, f"decides {digest.hex()[:12]} at slot {slot}, which is no valid payload")
+            self.complain(
+                "validity", host, f"decides {digest.hex()[:12]} at slot {slot}, which is no valid payload"
+            )
 
     def on_noise(self, digest: bytes) -> None:
         """Somebody faulty built a payload that nobody may order."""

@@ -12,10 +12,10 @@ whose round lasts too long is told that work is overdue, as a replica tells its 
 whose views last while all is well leave them, and every round of the script is played.
 
 Twins run the production engine unchanged, with one key; in some runs what they propose is no valid payload, in some
-they fall silent at the end of the script. Members differ in the work they know of. Honest members have no twin. Safety is asked of honest
-nodes throughout; liveness after the script, where a quorum of members is honest. Delays are drawn from the
-scenario's own bytes: a scenario is all that a replay needs. What does not live here: scenarios
-(``twins_scenarios``), campaigns (``twins_campaign``).
+they fall silent at the end of the script. Members differ in the work they know of. Honest members have no twin.
+Safety is asked of honest nodes throughout; liveness after the script, where a quorum of members is honest. All
+chances are drawn from the scenario's own bytes: a scenario is all that a replay needs. What does not live here:
+scenarios (``twins_scenarios``), campaigns (``twins_campaign``).
 """
 
 from __future__ import annotations

@@ -36,9 +36,9 @@ MAX_ENUMERATED_NODES: Final = 9
 QUORUM_SHARES: Final = (40, 100, 100)
 """Percent of a scenario's rounds in which some set holds a quorum. Where nothing can be decided nothing can go
 wrong, and most partitions are of that kind, so each scenario draws how many of them it wants."""
-PALETTES: Final = (0, 0, 2, 3)
-"""How many partitions a scenario's rounds share; 0: each round has its own. A member that is cut off twice, with the
-others among themselves in between or after, is what attacks over several views need, and rare by chance."""
+PALETTES: Final = (None, None, 0, 2)
+"""How many partitions a scenario's rounds share besides the whole committee (``None``: each round has its own). A
+member that is cut off twice, with everybody together before or after, is what attacks over several views need."""
 _DRAWS_PER_SCENARIO: Final = 16
 
 Partition = tuple[tuple[int, ...], ...]
@@ -255,8 +255,9 @@ def draw_scenarios(setting: Setting, rounds: int, count: int, seed: int) -> list
             break
         share = rng.choice(QUORUM_SHARES)
         entries = [drawer.draw(share) for _ in range(rounds)]
-        palette = entries[: rare.choice(PALETTES)]
-        if palette:
+        size = rare.choice(PALETTES)
+        if size is not None:
+            palette = [Round(sets=(tuple(range(setting.total)),)), *entries[:size]]
             entries = [replace(entry, sets=rare.choice(palette).sets) for entry in entries]
         drawn[Scenario(setting, tuple(entries))] = None
     return list(drawn)

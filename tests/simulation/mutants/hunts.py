@@ -28,14 +28,18 @@ class Hunt(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Twins(Hunt):
-    """One drawn Twins scenario a seed."""
+    """One drawn Twins scenario a seed; without its partitions where ``is_parted`` is false, so that what the links
+    lose decides alone."""
 
     nodes: int = 4
     twins: int = 1
     rounds: int = 7
+    is_parted: bool = True
 
     def strike(self, factory: EngineFactory, seed: int) -> list[str]:
         (scenario,) = draw_scenarios(Setting(self.nodes, self.twins), self.rounds, 1, seed)
+        if not self.is_parted:
+            scenario = replace(scenario, rounds=tuple([replace(entry, sets=None) for entry in scenario.rounds]))
         return [str(complaint) for complaint in run_scenario(scenario, factory).complaints]
 
 

@@ -33,6 +33,7 @@ from consensus.pbft.messages import (
     ViewChange,
     sign_new_view,
     sign_proposal,
+    sign_view_change,
 )
 from consensus.pbft.ordering import Ordering
 from consensus.pbft.proofs import ProofChecker
@@ -240,6 +241,43 @@ _BELIEVE_PROOFS: Final = replace_in(ProofChecker, "_verify_proof", lambda self, 
 _PROVE_NULLS: Final = replace_in(ViewChanger, "_collect_prepared", _prove_falsely)
 
 
+class _Backdating:
+    """Shows in its view changes the oldest proof that it ever had of a slot, and none where it has no older one.
+
+    It forges nothing: all that it shows is valid, and the highest-view proof of an honest member outdoes it.
+    """
+
+    def __init__(self, engine: Engine, committee: Committee, signer: Signer) -> None:
+        self._engine = engine
+        self._committee = committee
+        self._signer = signer
+        self._oldest: dict[int, PreparedProof] = {}
+
+    def handle(self, event: Event, now_ms: int) -> Output:
+        output = self._engine.handle(event, now_ms)
+        return replace(output, send=tuple([self._backdate(send) for send in output.send]))
+
+    def _backdate(self, send: Send) -> Send:
+        sender, message = reading.decode_message(send.message, self._committee)
+        if not isinstance(message, ViewChange):
+            return send
+        shown = []
+        for proof in message.prepared:
+            oldest = self._oldest.setdefault(proof.proposal.slot, proof)
+            if oldest.proposal.view < proof.proposal.view:
+                shown.append(oldest)
+        lie = sign_view_change(
+            self._committee, self._signer, sender, message.view, message.certificate, tuple(shown)
+        )
+        return replace(send, message=encode(lie))
+
+    def needs(self, signer: int, message: Any) -> bool:
+        return self._engine.needs(signer, message)
+
+    def statistics(self) -> EngineStatistics:
+        return self._engine.statistics()
+
+
 class _Resigning:
     """Sends every vote that it hears again as another one under the same signature, in its author's name."""
 
@@ -278,6 +316,7 @@ def _resign_slots(engine: Engine, committee: Committee, signer: Signer) -> Engin
 _PBFT: Final = PbftFactory()
 TWINS: Final = Twins()
 FIVE: Final = Twins(nodes=5)
+LOSSY: Final = Twins(is_parted=False)
 SWARM: Final = Swarm()
 
 
@@ -287,8 +326,10 @@ def _mutant(name: str, plant: Plant, hunt: Hunt, seed: int, within: int, liar: L
 
 MUTANTS: Final = (
     _mutant("a view change tells nothing", _PITFALLS["01 empty P"], TWINS, 0, 50),
-    _mutant("the lowest view wins in O", _PITFALLS["02 lowest view wins"], TWINS, 0, 2_000),
-    _mutant("any certificate wins in O", _PITFALLS["02 any certificate wins"], TWINS, 0, 2_000),
+    _mutant("the lowest view wins in O", _PITFALLS["02 lowest view wins"], LOSSY, 0, 2_000, Liar(wrap=_Backdating)),
+    _mutant(
+        "any certificate wins in O", _PITFALLS["02 any certificate wins"], LOSSY, 0, 2_000, Liar(wrap=_Backdating)
+    ),
     _mutant("new views are believed", _believe_new_views, TWINS, 0, 50, Liar(_LEAD_WITH_NOTHING)),
     _mutant("proofs are believed", _BELIEVE_PROOFS, TWINS, 0, 50, Liar(_PROVE_NULLS)),
     _mutant("q - 1 members prepare", _PREPARE_ONE_SHORT, TWINS, 0, 50),
