@@ -16,7 +16,8 @@ run: setup
 test: setup
 	$(BIN)/python -m pytest
 
-# Thousands of simulated seeds of every engine; an interrupted one goes on with, say, SEEDS=2400..5000.
+# Thousands of simulated seeds of every engine; an interrupted one goes on with, say, SEEDS=2400..5000. Then broken
+# engines, each of which must be found.
 SEEDS := 1..1000
 ENGINES := pbft tendermint hotstuff
 JOBS := $(shell nproc 2>/dev/null || echo 2)
@@ -24,7 +25,8 @@ JOBS := $(shell nproc 2>/dev/null || echo 2)
 campaign: setup
 	status=0; for engine in $(ENGINES); do \
 		$(BIN)/rialto simulate --engine $$engine --seeds $(SEEDS) --jobs $(JOBS) || status=1; \
-	done; exit $$status
+	done; \
+	$(BIN)/python -m tests.simulation.mutants --jobs $(JOBS) || status=1; exit $$status
 
 check: setup
 	$(BIN)/ruff format --check .

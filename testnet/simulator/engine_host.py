@@ -163,7 +163,9 @@ class EngineHost:
         self.set_work(WorkLevel.PENDING)
 
     def restart(self) -> None:
-        """Kill the process and open the engine from what is durable."""
+        """Kill the process and open the engine from what is durable; what is broken stays so."""
+        if self.is_broken:
+            return
         try:
             self._open()
         except Exception as error:

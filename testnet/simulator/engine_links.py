@@ -47,7 +47,7 @@ KIND_SECRETS: Final = 70
 SECRET_FROM_US: Final = (10 * US_PER_MS, 140 * US_PER_MS)
 """When the others begin to hear nothing, from the round's beginning: it lasts a little longer."""
 CUT_OFF: Final = 60
-"""Percent of the witnesses that are cut off in the round that follows."""
+"""Percent of the witnesses that are cut off in the round that follows, and of those that stay so in the next."""
 LOST_MOMENTS: Final = 30
 """Percent of (direction, kind, moment)."""
 MOMENT_US: Final = 60 * US_PER_MS
@@ -125,7 +125,9 @@ class EngineLinks:
         """Drawn when the first node sends in the round."""
         if round not in self._secrets:
             rare, before = self._rare, self._secrets.get(round - 1)
-            cut_off = before.witness if before is not None and rare.randrange(100) < CUT_OFF else None
+            cut_off = None
+            if before is not None and rare.randrange(100) < CUT_OFF:
+                cut_off = before.witness if before.cut_off is None else before.cut_off
             witness = rare.choice((self._favourite, rare.randrange(self._total)))
             if rare.randrange(100) >= SECRET_ROUNDS:
                 secret = _Secret(None, None, 0, cut_off)

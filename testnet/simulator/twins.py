@@ -42,6 +42,8 @@ LIVENESS_BOUND_US: Final = 20 * US_PER_S
 """Fifty of the longest timeouts."""
 LIVE_SLOTS: Final = 2
 """Slots that every honest node must certify above the highest one of the moment of healing."""
+POWER_FAILURES: Final = (0.0, 0.0, 0.0, 0.3)
+"""A run has one of these chances that all nodes die and come back at one moment of a round."""
 NOISY_RUNS: Final = 0.25
 """Runs whose twins propose payloads that are not valid."""
 UNKNOWING_RUNS: Final = 0.25
@@ -124,6 +126,7 @@ class _Play:
         self._restarts = self._rng.choice(RESTARTS)
         self._unknowing: frozenset[int] = frozenset()
         self._has_silent_twins = False
+        self._failing: dict[int, int] = {}
         self._draw_rare(Chance(seed).stream("rare"))
 
     def _draw_rare(self, rng: Random) -> None:
@@ -137,6 +140,10 @@ class _Play:
             honest = rng.sample([host.node for host in committee.honest], rng.randint(0, spare))
             self._unknowing = frozenset(honest)
         self._has_silent_twins = rng.random() < SILENT_RUNS
+        power_failures = rng.choice(POWER_FAILURES)
+        for number in range(len(self._scenario.rounds)):
+            if rng.random() < power_failures:
+                self._failing[number + 1] = rng.randint(0, ROUND_US)
 
     def run(self) -> TwinsOutcome:
         committee = self._committee
@@ -179,11 +186,18 @@ class _Play:
         if number != known:
             self._entered[host.node] = number, now_us
             since_us = now_us
+            delay_us = self._failing.pop(number, None)
+            if delay_us is not None and not self._is_healed:
+                self._committee.scheduler.after(delay_us, self._fail_power)
             if self._restarts and not self._is_healed:
                 self._restart_by_chance(host)
         is_late = not self._is_healed and now_us - since_us >= ROUND_US
         usual = WorkLevel.IDLE if host.node in self._unknowing else WorkLevel.PENDING
         host.set_work(WorkLevel.OVERDUE if is_late else usual)
+
+    def _fail_power(self) -> None:
+        for host in self._committee.hosts:
+            host.restart()
 
     def _restart_by_chance(self, host: EngineHost) -> None:
         """At some moment of the round, or between its next records and what it sends after them."""

@@ -11,13 +11,13 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from tests.simulation.mutants.search import ENGINES, load_mutants, search
+from tests.simulation.mutants.search import list_tables, load_mutants, search
 
 
 def main() -> int:
     """Parse the command line and hunt."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
-    parser.add_argument("--engine", choices=ENGINES, action="append")
+    parser.add_argument("--engine", choices=list_tables(), action="append")
     parser.add_argument("--only", default="", help="mutants whose name has this in it")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--within", type=int, default=0)
@@ -27,7 +27,7 @@ def main() -> int:
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         found = [
             pool.submit(search, engine, mutant.name, options.first, options.within)
-            for engine in options.engine or ENGINES
+            for engine in options.engine or list_tables()
             for mutant in load_mutants(engine)
             if options.only in mutant.name
         ]

@@ -6,15 +6,21 @@ What does not live here: the command line (``__main__``), the tables.
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 
 from tests.simulation.mutants.table import Mutant
 
 ENGINES = ("pbft", "tendermint", "hotstuff")
 
 
+def list_tables() -> tuple[str, ...]:
+    """The engines that have a table."""
+    return tuple([engine for engine in ENGINES if find_spec(f"{__package__}.{engine}") is not None])
+
+
 def load_mutants(engine: str) -> tuple[Mutant, ...]:
     """The engine's table."""
-    mutants: tuple[Mutant, ...] = import_module(f"tests.simulation.mutants.{engine}").MUTANTS
+    mutants: tuple[Mutant, ...] = import_module(f"{__package__}.{engine}").MUTANTS
     return mutants
 
 
