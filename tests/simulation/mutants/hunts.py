@@ -28,18 +28,14 @@ class Hunt(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Twins(Hunt):
-    """One drawn Twins scenario a seed; without its partitions where ``is_parted`` is false, so that what the links
-    lose decides alone."""
+    """One drawn Twins scenario a seed."""
 
     nodes: int = 4
     twins: int = 1
     rounds: int = 7
-    is_parted: bool = True
 
     def strike(self, factory: EngineFactory, seed: int) -> list[str]:
         (scenario,) = draw_scenarios(Setting(self.nodes, self.twins), self.rounds, 1, seed)
-        if not self.is_parted:
-            scenario = replace(scenario, rounds=tuple([replace(entry, sets=None) for entry in scenario.rounds]))
         return [str(complaint) for complaint in run_scenario(scenario, factory).complaints]
 
 
@@ -56,7 +52,7 @@ class Swarm(Hunt):
 
 @dataclass(frozen=True, slots=True)
 class LongSplit(Hunt):
-    """A swarm's plan in which the committee is parted for minutes: views fail and fail."""
+    """A swarm's plan in which the committee is parted into halves for minutes."""
 
     members: int = 4
     split_us: int = 150 * US_PER_S

@@ -67,20 +67,20 @@ class PlantedFactory(WrappedFactory):
         super().__init__(inner)
         self._honest = Replacements(plant)
         self._lying = self._honest if liar is None else Replacements(plant, liar.plant)
-        self._liar = liar
+        self.liar = liar
 
     def without_bug(self) -> PlantedFactory:
         """The honest engine, with the same liar among its members."""
-        return PlantedFactory(self.inner, plant_all(), self._liar)
+        return PlantedFactory(self.inner, plant_all(), self.liar)
 
     def _planted_in(self, committee: Committee, signer: Signer) -> Replacements:
         return self._lying if committee.index_of(signer.public_key) == LIAR else self._honest
 
     def _finish(self, engine: Engine, committee: Committee, signer: Signer) -> Engine:
         planted = PlantedEngine(engine, self._planted_in(committee, signer))
-        if self._liar is None or committee.index_of(signer.public_key) != LIAR:
+        if self.liar is None or committee.index_of(signer.public_key) != LIAR:
             return planted
-        return self._liar.wrap(planted, committee, signer)
+        return self.liar.wrap(planted, committee, signer)
 
     def create(
         self,
