@@ -1,9 +1,10 @@
 """A committee of engine hosts on virtual time, and its judge: agreement, honest names, no exceptions.
 
 The committee owns time, delays and keys; who hears whom is a function that its user gives and may change at any
-time. The judge sees all: honest nodes decide one digest per slot, nobody honest is accused by evidence, no engine
-raises, and no engine refuses the signature of what another one sent. It shares no code with the engines. What does
-not live here: the nodes themselves (``engine_host``), scripts and liveness (``twins``).
+time. The judge sees all: all nodes decide one digest per slot (where more than f members have twins, all honest
+nodes), and none of a payload that is not valid; nobody honest is accused by evidence, no engine raises, and no
+engine refuses the signature of what another one sent. It shares no code with the engines. What does not live here:
+the nodes themselves (``engine_host``), scripts and liveness (``twins``).
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class EngineCommittee:
         signers = [self._keys.make("member", index) for index in range(setting.nodes)]
         self.committee = Committee(ZERO_DIGEST, 0, 0, 0, tuple(signer.public_key for signer in signers))
         self._agreed: dict[int, bytes] = {}
-        self.links = EngineLinks(setting.total, self._rng)
+        self._are_twins_bound = setting.twins <= (setting.nodes - 1) // 3
+        self.links = EngineLinks(setting.total, self._rng, Chance(seed).stream("rare losses"))
+        self.noise: set[bytes] = set()
         self.hosts: list[EngineHost] = []
         for node in range(setting.total):
             index = setting.member_of(node)
@@ -127,7 +130,8 @@ class EngineCommittee:
         self.scheduler.after(self._rng.randint(1, TICK_US), tick)
 
     def _carry(self, sender: EngineHost, receiver: EngineHost, kind: str, action: Callable[[], None]) -> None:
-        delay_us = self.links.draw_delay_us(sender.node, receiver.node, kind, self._round_of(sender))
+        now_us = self.scheduler.now_us
+        delay_us = self.links.draw_delay_us(sender.node, receiver.node, kind, self._round_of(sender), now_us)
         if delay_us is not None:
             self.scheduler.after(delay_us, action)
 
@@ -184,12 +188,21 @@ class EngineCommittee:
     # --- the judge -------------------------------------------------------------------------------------
 
     def on_decided(self, host: EngineHost, slot: int, digest: bytes) -> None:
-        """One digest per slot among honest nodes."""
+        """One digest per slot. What a twin decides rests on the votes of a quorum too, so while no more than f
+        members have one it is as final as what honest nodes decide, though nobody honest may know of it yet."""
         if self.note is not None:
             self._note(host, f"decides slot {slot} as {digest.hex()[:12]}")
-        if host.is_honest and self._agreed.setdefault(slot, digest) != digest:
+        if (host.is_honest or self._are_twins_bound) and self._agreed.setdefault(slot, digest) != digest:
             sentence = f"decides {digest.hex()[:12]} at slot {slot}, others {self._agreed[slot].hex()[:12]}"
             self.complain("agreement", host, sentence)
+        if host.is_honest and digest in self.noise:
+            self.complain(
+                "validity", host, f"decides {digest.hex()[:12]} at slot {slot}, which is no valid payload"
+            )
+
+    def on_noise(self, digest: bytes) -> None:
+        """Somebody faulty built a payload that nobody may order."""
+        self.noise.add(digest)
 
     def on_evidence(self, host: EngineHost, evidence: Evidence) -> None:
         """Twins contradict themselves, honest members never."""

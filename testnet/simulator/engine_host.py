@@ -56,6 +56,8 @@ BUILD_US: Final = 25 * US_PER_MS
 RETRY_US: Final = 20 * US_PER_MS
 """Between two attempts to fetch a payload."""
 CATCH_UP_BLOCKS: Final = 16
+NOISE: Final = b"noise "
+"""How a payload begins that is not valid."""
 MAX_EVENTS_AT_ONCE: Final = 10_000
 """An engine that answers its own answers for ever is stopped here."""
 
@@ -91,6 +93,10 @@ class EngineSurroundings(Protocol):
 
     def on_decided(self, host: EngineHost, slot: int, digest: bytes) -> None: ...
 
+    def on_noise(self, digest: bytes) -> None:
+        """The payload with this digest is valid nowhere."""
+        ...
+
     def on_evidence(self, host: EngineHost, evidence: Evidence) -> None: ...
 
     def on_exception(self, host: EngineHost, error: Exception) -> None: ...
@@ -111,6 +117,7 @@ class EngineHost:
         self.lives = 0
         self.is_broken = False
         self.is_doomed = False
+        self.builds_noise = False
         self._make = make
         self._signer = signer
         self._around = around
@@ -156,7 +163,9 @@ class EngineHost:
         self.set_work(WorkLevel.PENDING)
 
     def restart(self) -> None:
-        """Kill the process and open the engine from what is durable."""
+        """Kill the process and open the engine from what is durable; what is broken stays so."""
+        if self.is_broken:
+            return
         try:
             self._open()
         except Exception as error:
@@ -262,6 +271,9 @@ class EngineHost:
         self._wish = None
         self._built += 1
         payload = b"node %d slot %d number %d" % (self.node, wish.slot, self._built)
+        if self.builds_noise:
+            payload = NOISE + payload
+            self._around.on_noise(compute_payload_digest(payload))
         self._held[compute_payload_digest(payload)] = payload
         self.feed(PayloadBuilt(wish.ticket, payload))
 
@@ -271,10 +283,10 @@ class EngineHost:
             if wish.slot > self.certified:
                 self._later(RETRY_US, lambda: self._obtain(wish))
             return
-        is_valid = compute_payload_digest(payload) == wish.digest
-        if is_valid:
+        is_named = compute_payload_digest(payload) == wish.digest
+        if is_named:
             self._held[wish.digest] = payload
-        self.feed(PayloadHeld(wish.slot, wish.digest, payload, is_valid))
+        self.feed(PayloadHeld(wish.slot, wish.digest, payload, is_named and not payload.startswith(NOISE)))
 
     def find_payload(self, digest: bytes, sources: Sequence[int]) -> bytes | None:
         """Ours, or a copy from a source that can reach us."""

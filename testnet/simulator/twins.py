@@ -11,16 +11,18 @@ goes to the nodes that share one of its round's sets with it; past the script ev
 whose round lasts too long is told that work is overdue, as a replica tells its engine when clients wait; so engines
 whose views last while all is well leave them, and every round of the script is played.
 
-Twins run the production engine unchanged, with one key. Honest members have no twin. Safety is asked of honest
-nodes throughout; liveness after the script, where a quorum of members is honest. Delays are drawn from the
-scenario's own bytes: a scenario is all that a replay needs. What does not live here: scenarios
-(``twins_scenarios``), campaigns (``twins_campaign``).
+Twins run the production engine unchanged, with one key; in some runs what they propose is no valid payload, in some
+they fall silent at the end of the script. Members differ in the work they know of. Honest members have no twin.
+Safety is asked of honest nodes throughout; liveness after the script, where a quorum of members is honest. All
+chances are drawn from the scenario's own bytes: a scenario is all that a replay needs. What does not live here:
+scenarios (``twins_scenarios``), campaigns (``twins_campaign``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from random import Random
 from typing import Final
 
 from consensus.engine import EngineFactory, EngineParameters, EngineStatistics, WorkLevel
@@ -40,6 +42,14 @@ LIVENESS_BOUND_US: Final = 20 * US_PER_S
 """Fifty of the longest timeouts."""
 LIVE_SLOTS: Final = 2
 """Slots that every honest node must certify above the highest one of the moment of healing."""
+POWER_FAILURES: Final = (0.0, 0.0, 0.0, 0.3)
+"""A run has one of these chances that all nodes die and come back at one moment of a round."""
+NOISY_RUNS: Final = 0.25
+"""Runs whose twins propose payloads that are not valid."""
+UNKNOWING_RUNS: Final = 0.25
+"""Runs in which some members have no work of their own, up to all but f + 1 of the honest ones."""
+SILENT_RUNS: Final = 0.5
+"""Runs whose twins say nothing once all is healed: those who are honest must come on by themselves."""
 SCRIPTED_SCHEDULE: Final = "scripted"
 
 
@@ -114,6 +124,26 @@ class _Play:
         self._is_healed = False
         self._rng = Chance(seed).stream("restarts")
         self._restarts = self._rng.choice(RESTARTS)
+        self._unknowing: frozenset[int] = frozenset()
+        self._has_silent_twins = False
+        self._failing: dict[int, int] = {}
+        self._draw_rare(Chance(seed).stream("rare"))
+
+    def _draw_rare(self, rng: Random) -> None:
+        """What only some runs have."""
+        committee, setting = self._committee, self._scenario.setting
+        if rng.random() < NOISY_RUNS:
+            for host in committee.hosts:
+                host.builds_noise = not host.is_honest
+        if rng.random() < UNKNOWING_RUNS:
+            spare = max(0, len(committee.honest) - (setting.nodes - 1) // 3 - 1)
+            honest = rng.sample([host.node for host in committee.honest], rng.randint(0, spare))
+            self._unknowing = frozenset(honest)
+        self._has_silent_twins = rng.random() < SILENT_RUNS
+        power_failures = rng.choice(POWER_FAILURES)
+        for number in range(len(self._scenario.rounds)):
+            if rng.random() < power_failures:
+                self._failing[number + 1] = rng.randint(0, ROUND_US)
 
     def run(self) -> TwinsOutcome:
         committee = self._committee
@@ -143,7 +173,8 @@ class _Play:
     def _reach(self, sender: EngineHost) -> frozenset[int] | None:
         number = self._round_of(sender)
         if self._is_healed or number > len(self._sets):
-            return None
+            is_silent = self._is_healed and self._has_silent_twins and not sender.is_honest
+            return frozenset() if is_silent else None
         sets = self._sets[number - 1]
         return None if sets is None else sets.get(sender.node, frozenset())
 
@@ -155,16 +186,24 @@ class _Play:
         if number != known:
             self._entered[host.node] = number, now_us
             since_us = now_us
+            delay_us = self._failing.pop(number, None)
+            if delay_us is not None and not self._is_healed:
+                self._committee.scheduler.after(delay_us, self._fail_power)
             if self._restarts and not self._is_healed:
                 self._restart_by_chance(host)
         is_late = not self._is_healed and now_us - since_us >= ROUND_US
-        host.set_work(WorkLevel.OVERDUE if is_late else WorkLevel.PENDING)
+        usual = WorkLevel.IDLE if host.node in self._unknowing else WorkLevel.PENDING
+        host.set_work(WorkLevel.OVERDUE if is_late else usual)
+
+    def _fail_power(self) -> None:
+        for host in self._committee.hosts:
+            host.restart()
 
     def _restart_by_chance(self, host: EngineHost) -> None:
-        """At once, or between its next records and what it sends after them."""
+        """At some moment of the round, or between its next records and what it sends after them."""
         if self._rng.random() < self._restarts:
             if self._rng.random() < 0.5:
-                host.restart()
+                self._committee.scheduler.after(self._rng.randint(0, ROUND_US), host.restart)
             else:
                 host.is_doomed = True
 

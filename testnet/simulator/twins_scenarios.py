@@ -14,7 +14,7 @@ The file is JSON, read from outside and so checked in every part:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -36,6 +36,9 @@ MAX_ENUMERATED_NODES: Final = 9
 QUORUM_SHARES: Final = (40, 100, 100)
 """Percent of a scenario's rounds in which some set holds a quorum. Where nothing can be decided nothing can go
 wrong, and most partitions are of that kind, so each scenario draws how many of them it wants."""
+PALETTES: Final = (None, None, 0, 2)
+"""How many partitions a scenario's rounds share besides the whole committee (``None``: each round has its own). A
+member that is cut off twice, with everybody together before or after, is what attacks over several views need."""
 _DRAWS_PER_SCENARIO: Final = 16
 
 Partition = tuple[tuple[int, ...], ...]
@@ -245,12 +248,18 @@ def draw_scenarios(setting: Setting, rounds: int, count: int, seed: int) -> list
         raise LocalError(f"scenarios must lie between 1 and {MAX_SCENARIOS}, not {count}")
     rng = Chance(seed).stream("twins", setting.nodes, setting.twins, rounds)
     drawer = _RoundDrawer(setting, rng)
+    rare = Chance(seed).stream("palettes", setting.nodes, setting.twins, rounds)
     drawn: dict[Scenario, None] = {}
     for _ in range(count * _DRAWS_PER_SCENARIO):
         if len(drawn) == count:
             break
         share = rng.choice(QUORUM_SHARES)
-        drawn[Scenario(setting, tuple([drawer.draw(share) for _ in range(rounds)]))] = None
+        entries = [drawer.draw(share) for _ in range(rounds)]
+        size = rare.choice(PALETTES)
+        if size is not None:
+            palette = [Round(sets=(tuple(range(setting.total)),)), *entries[:size]]
+            entries = [replace(entry, sets=rare.choice(palette).sets) for entry in entries]
+        drawn[Scenario(setting, tuple(entries))] = None
     return list(drawn)
 
 
