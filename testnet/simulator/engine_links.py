@@ -16,7 +16,7 @@ from testnet.simulator.scheduler import US_PER_MS
 MIN_DELAY_US: Final = US_PER_MS // 2
 MAX_DELAYS_US: Final = (3 * US_PER_MS, 12 * US_PER_MS, 50 * US_PER_MS)
 """The longest delay of a direction: one node is long past a vote before another, and rounds end between phases."""
-SETTLED_DELAYS_US: Final = ((MIN_DELAY_US, 6 * US_PER_MS), (50 * US_PER_MS, 70 * US_PER_MS))
+SETTLED_DELAYS_US: Final = ((MIN_DELAY_US, 6 * US_PER_MS), (90 * US_PER_MS, 110 * US_PER_MS))
 """Shortest and longest: a quick network, and one in which a view takes longer than the base timeout."""
 MESSAGE_LOSSES: Final = (0, 0, 0, 15, 35)
 KIND_LOSSES: Final = (20, 50, 0, 0, 0)
