@@ -12,7 +12,8 @@ whose round lasts too long is told that work is overdue, as a replica tells its 
 whose views last while all is well leave them, and every round of the script is played.
 
 Twins run the production engine unchanged, with one key. Honest members have no twin. Safety is asked of honest
-nodes throughout; liveness after the script, where a quorum of members is honest. Delays are drawn from the
+nodes throughout; liveness after the script, where a quorum of members is honest: in every other run the others fall
+silent then, so that nobody honest may be left behind where only they could vote. Delays are drawn from the
 scenario's own bytes: a scenario is all that a replay needs. What does not live here: scenarios
 (``twins_scenarios``), campaigns (``twins_campaign``).
 """
@@ -114,6 +115,7 @@ class _Play:
         self._is_healed = False
         self._rng = Chance(seed).stream("restarts")
         self._restarts = self._rng.choice(RESTARTS)
+        self._are_twins_silent = Chance(seed).stream("silence").choice((False, True))
 
     def run(self) -> TwinsOutcome:
         committee = self._committee
@@ -141,6 +143,8 @@ class _Play:
         return all(self._round_of(host) > len(self._scenario.rounds) for host in self._committee.honest)
 
     def _reach(self, sender: EngineHost) -> frozenset[int] | None:
+        if self._is_healed and self._are_twins_silent and not sender.is_honest:
+            return frozenset()
         number = self._round_of(sender)
         if self._is_healed or number > len(self._sets):
             return None
