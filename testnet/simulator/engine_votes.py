@@ -38,4 +38,3 @@ class EngineVotes:
                 yield f"signed two different things: {promise.describe()}"
             if promise.signature not in self._durable:
                 yield f"sent what is not durable: {promise.describe()}"
-            self._durable.discard(promise.signature)
