@@ -1,9 +1,9 @@
 """A committee of engine hosts on virtual time, and its judge: agreement, honest names, no exceptions.
 
 The committee owns time, delays and keys; who hears whom is a function that its user gives and may change at any
-time. The judge sees all: honest nodes decide one digest per slot, nobody honest is accused by evidence, no engine
-raises, no engine refuses the signature of what another one sent, and honest nodes keep their word
-(``engine_votes``). It shares no code with the engines. What does not live here: the nodes themselves
+time. The judge sees all: honest nodes decide one digest per slot, of a valid payload, nobody honest is accused by
+evidence, no engine raises, no engine refuses the signature of what another one sent, and honest nodes keep their
+word (``engine_votes``). It shares no code with the engines. What does not live here: the nodes themselves
 (``engine_host``), scripts and liveness (``twins``).
 """
 
@@ -20,7 +20,7 @@ from consensus.engine import Engine, EngineFactory, EngineParameters, Evidence, 
 from primitives.errors import RemoteError
 from primitives.hashing import ZERO_DIGEST
 from primitives.signing import Signer
-from testnet.simulator.engine_host import CATCH_UP_BLOCKS, EngineHost, read_message
+from testnet.simulator.engine_host import CATCH_UP_BLOCKS, INVALID_PREFIX, EngineHost, read_message
 from testnet.simulator.engine_links import EngineLinks
 from testnet.simulator.engine_votes import EngineVotes
 from testnet.simulator.scheduler import US_PER_MS, Chance, Scheduler
@@ -29,6 +29,8 @@ from testnet.simulator.twins_scenarios import Setting
 
 TICK_US: Final = 40 * US_PER_MS
 LOOK_US: Final = 10 * US_PER_MS
+INVALID_PAYLOADS: Final = (0.0, 0.0, 0.5)
+"""Shares of what twins build that is invalid; each run has one."""
 
 Reach: TypeAlias = Callable[[EngineHost], frozenset[int] | None]
 """The nodes that what a host sends now gets to; ``None``: all."""
@@ -69,6 +71,8 @@ class EngineCommittee:
         self._reach = reach
         self._round_of = round_of
         self._rng = Chance(seed).stream("delays")
+        self._noise = Chance(seed).stream("invalid")
+        self._invalid_share = self._noise.choice(INVALID_PAYLOADS)
         self._keys = TokenKeys(0)
         signers = [self._keys.make("member", index) for index in range(setting.nodes)]
         self.committee = Committee(ZERO_DIGEST, 0, 0, 0, tuple(signer.public_key for signer in signers))
@@ -191,6 +195,10 @@ class EngineCommittee:
                     return payload
         return None
 
+    def draws_invalid(self, host: EngineHost) -> bool:
+        """Only those who are not honest build what is invalid."""
+        return not host.is_honest and self._noise.random() < self._invalid_share
+
     # --- the judge -------------------------------------------------------------------------------------
 
     def on_persisted(self, host: EngineHost, records: Sequence[Record]) -> None:
@@ -205,6 +213,9 @@ class EngineCommittee:
         if host.is_honest and self._agreed.setdefault(slot, digest) != digest:
             sentence = f"decides {digest.hex()[:12]} at slot {slot}, others {self._agreed[slot].hex()[:12]}"
             self.complain("agreement", host, sentence)
+        payload = host.find_payload(digest, ())
+        if host.is_honest and payload is not None and payload.startswith(INVALID_PREFIX):
+            self.complain("validity", host, f"decides an invalid payload at slot {slot}")
 
     def on_evidence(self, host: EngineHost, evidence: Evidence) -> None:
         """Twins contradict themselves, honest members never."""

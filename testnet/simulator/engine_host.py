@@ -57,6 +57,8 @@ BUILD_US: Final = 25 * US_PER_MS
 RETRY_US: Final = 20 * US_PER_MS
 """Between two attempts to fetch a payload."""
 CATCH_UP_BLOCKS: Final = 16
+INVALID_PREFIX: Final = b"invalid "
+"""Of payloads that no member may vote for."""
 MAX_EVENTS_AT_ONCE: Final = 10_000
 """At one moment: an engine that answers its own answers for ever, or asks again and again for a timer that is due,
 is stopped here, for time would never go on."""
@@ -89,6 +91,10 @@ class EngineSurroundings(Protocol):
 
     def fetch_payload(self, host: EngineHost, digest: bytes, sources: Sequence[int]) -> bytes | None:
         """From a source that can reach ``host`` now."""
+        ...
+
+    def draws_invalid(self, host: EngineHost) -> bool:
+        """Whether the payload that ``host`` builds is invalid."""
         ...
 
     def on_persisted(self, host: EngineHost, records: Sequence[Record]) -> None: ...
@@ -275,6 +281,8 @@ class EngineHost:
         self._wish = None
         self._built += 1
         payload = b"node %d slot %d number %d" % (self.node, wish.slot, self._built)
+        if self._around.draws_invalid(self):
+            payload = INVALID_PREFIX + payload
         self._held[compute_payload_digest(payload)] = payload
         self.feed(PayloadBuilt(wish.ticket, payload))
 
@@ -284,9 +292,10 @@ class EngineHost:
             if wish.slot > self.certified:
                 self._later(RETRY_US, lambda: self._obtain(wish))
             return
-        is_valid = compute_payload_digest(payload) == wish.digest
-        if is_valid:
+        is_right = compute_payload_digest(payload) == wish.digest
+        if is_right:
             self._held[wish.digest] = payload
+        is_valid = is_right and not payload.startswith(INVALID_PREFIX)
         self.feed(PayloadHeld(wish.slot, wish.digest, payload, is_valid))
 
     def find_payload(self, digest: bytes, sources: Sequence[int]) -> bytes | None:
