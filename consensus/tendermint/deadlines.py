@@ -94,7 +94,7 @@ class Deadlines:
         patience = min(state.parameters.resend_ms, max(1, state.parameters.base_timeout_ms // _STATUS_SHARE))
         entered_ms = None if height is None else height.entered_ms
         moments = (state.progress_ms, self.status_sent_ms, entered_ms)
-        return max(self.open_since_ms, *(moment for moment in moments if moment is not None)) + patience
+        return max([self.open_since_ms, *(moment for moment in moments if moment is not None)]) + patience
 
 
 def compute_timeout_ms(state: TendermintState, kind: TimeoutKind) -> int:

@@ -2,9 +2,10 @@
 
 The committee owns time, delays and keys; who hears whom is a function that its user gives and may change at any
 time. The judge sees all: all nodes decide one digest per slot (where more than f members have twins, all honest
-nodes), and none of a payload that is not valid; nobody honest is accused by evidence, no engine raises, and no
-engine refuses the signature of what another one sent. It shares no code with the engines. What does not live here:
-the nodes themselves (``engine_host``), scripts and liveness (``twins``).
+nodes), and none of a payload that is not valid; nobody honest is accused by evidence, no engine raises, no engine
+refuses the signature of what another one sent, and honest nodes keep their word (``engine_votes``). It shares no
+code with the engines. What does not live here: the nodes themselves (``engine_host``), scripts and liveness
+(``twins``).
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import Any, Final, TypeAlias
 
 from consensus.certificate import Attestation, Certificate
 from consensus.committee import Committee
-from consensus.engine import Engine, EngineFactory, EngineParameters, Evidence, Send
+from consensus.engine import Engine, EngineFactory, EngineParameters, Evidence, Record, Send
 from primitives.errors import RemoteError
 from primitives.hashing import ZERO_DIGEST
 from primitives.signing import Signer
 from testnet.simulator.engine_host import CATCH_UP_BLOCKS, EngineHost, read_message
 from testnet.simulator.engine_links import EngineLinks
+from testnet.simulator.engine_votes import EngineVotes
 from testnet.simulator.scheduler import US_PER_MS, Chance, Scheduler
 from testnet.simulator.signatures import TokenKeys
 from testnet.simulator.twins_scenarios import Setting
@@ -75,10 +77,15 @@ class EngineCommittee:
         self._are_twins_bound = setting.twins <= (setting.nodes - 1) // 3
         self.links = EngineLinks(setting.total, self._rng, Chance(seed).stream("rare losses"))
         self.noise: set[bytes] = set()
+        self._votes: dict[int, EngineVotes] = {}
         self.hosts: list[EngineHost] = []
         for node in range(setting.total):
             index = setting.member_of(node)
-            make = partial(self._make_engine, signers[index], parameters)
+            signer: Signer = signers[index]
+            if setting.is_honest(node):
+                self._votes[node] = EngineVotes(signer, factory)
+                signer = self._votes[node].signer
+            make = partial(self._make_engine, signer, parameters)
             self.hosts.append(EngineHost(node, index, setting.is_honest(node), make, signers[index], self))
 
     def _make_engine(
@@ -142,6 +149,9 @@ class EngineCommittee:
         signer, message = read_message(self._factory, send.message, self.committee)
         if self.note is not None:
             self._note(sender, f"sends {message!r} to {'all' if send.to is None else send.to}")
+        if sender.is_honest:
+            for sentence in self._votes[sender.node].on_send(send.message):
+                self.complain("votes", sender, sentence)
         kind = type(message).__name__
         for receiver in self._list_receivers(sender, send.to):
             self._carry(sender, receiver, kind, partial(self._deliver, sender, receiver, signer, message))
@@ -186,6 +196,11 @@ class EngineCommittee:
         return None
 
     # --- the judge -------------------------------------------------------------------------------------
+
+    def on_persisted(self, host: EngineHost, records: Sequence[Record]) -> None:
+        """Votes are durable before they leave."""
+        if host.is_honest:
+            self._votes[host.node].on_persist(records)
 
     def on_decided(self, host: EngineHost, slot: int, digest: bytes) -> None:
         """One digest per slot. What a twin decides rests on the votes of a quorum too, so while no more than f

@@ -38,6 +38,7 @@ from consensus.engine import (
     PayloadBuilt,
     PayloadHeld,
     PeerConnected,
+    Record,
     Send,
     Started,
     TimerFired,
@@ -59,7 +60,8 @@ CATCH_UP_BLOCKS: Final = 16
 NOISE: Final = b"noise "
 """How a payload begins that is not valid."""
 MAX_EVENTS_AT_ONCE: Final = 10_000
-"""An engine that answers its own answers for ever is stopped here."""
+"""At one moment: an engine that answers its own answers for ever, or asks again and again for a timer that is due,
+is stopped here, for time would never go on."""
 
 
 MakeEngine: TypeAlias = Callable[[Certificate | None, Mapping[bytes, bytes]], Engine]
@@ -91,6 +93,8 @@ class EngineSurroundings(Protocol):
         """From a source that can reach ``host`` now."""
         ...
 
+    def on_persisted(self, host: EngineHost, records: Sequence[Record]) -> None: ...
+
     def on_decided(self, host: EngineHost, slot: int, digest: bytes) -> None: ...
 
     def on_noise(self, digest: bytes) -> None:
@@ -118,6 +122,8 @@ class EngineHost:
         self.is_broken = False
         self.is_doomed = False
         self.builds_noise = False
+        self._moment_us = 0
+        self._events_of_moment = 0
         self._make = make
         self._signer = signer
         self._around = around
@@ -195,20 +201,25 @@ class EngineHost:
         self._is_busy = True
         life = self.lives
         try:
-            for _ in range(MAX_EVENTS_AT_ONCE):
-                if not self._pending or self.is_broken:
-                    break
-                self.events += 1
+            while self._pending and not self.is_broken:
+                self._count_event()
                 self._honour(self.engine.handle(self._pending.popleft(), self._now_ms))
                 if self.lives != life:
                     return  # It died on the way; the next life has events of its own.
-            else:
-                raise RuntimeError(f"{MAX_EVENTS_AT_ONCE} events without a pause")
         except Exception as error:
             # Whatever production code raises here it raises in a validator too.
             self.is_broken = True
             self._around.on_exception(self, error)
         self._is_busy = False
+
+    def _count_event(self) -> None:
+        self.events += 1
+        now_us = self._around.scheduler.now_us
+        if now_us != self._moment_us:
+            self._moment_us, self._events_of_moment = now_us, 0
+        self._events_of_moment += 1
+        if self._events_of_moment > MAX_EVENTS_AT_ONCE:
+            raise RuntimeError(f"more than {MAX_EVENTS_AT_ONCE} events at one moment")
 
     @property
     def _now_ms(self) -> int:
@@ -224,6 +235,8 @@ class EngineHost:
                 self.log.pop(record.key, None)
             else:
                 self.log[record.key] = record.value
+        if output.persist:
+            self._around.on_persisted(self, output.persist)
         if self.is_doomed and output.persist:
             self.restart()
             return

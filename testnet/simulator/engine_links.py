@@ -1,10 +1,11 @@
 """Links between engine hosts: how long a message takes, and which messages are lost.
 
 While a script lasts each direction of each link has its own pace, and each run loses some share of the messages:
-one by one, or a whole kind of message on a direction for a round, so that what is sent again is lost again. Then
-one node sees a quorum of commits and nobody else does, or a new view is heard and its votes are not. That is where
-protocols break. Some runs have a *habit* besides. Settled links lose nothing and are all alike. What does not live
-here: partitions.
+one by one, or a whole kind of message on a direction for a round, so that what is sent again is lost again; any
+kind, or those that the round strikes, on most directions or on all but those to one node, while other kinds pass.
+Then one node sees a quorum of commits and nobody else does, or a new view is heard and its votes are not. That is
+where protocols break. Some runs have a *habit* besides. Settled links lose nothing and are all alike. What does not
+live here: partitions.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from testnet.simulator.scheduler import US_PER_MS
 MIN_DELAY_US: Final = US_PER_MS // 2
 MAX_DELAYS_US: Final = (3 * US_PER_MS, 12 * US_PER_MS, 50 * US_PER_MS)
 """The longest delay of a direction: one node is long past a vote before another, and rounds end between phases."""
-SETTLED_DELAYS_US: Final = ((MIN_DELAY_US, 6 * US_PER_MS), (50 * US_PER_MS, 70 * US_PER_MS))
+SETTLED_DELAYS_US: Final = ((MIN_DELAY_US, 6 * US_PER_MS), (90 * US_PER_MS, 110 * US_PER_MS))
 """Shortest and longest: a quick network, and one in which a view takes longer than the base timeout."""
-MESSAGE_LOSSES: Final = (0, 0, 0, 15, 35)
-KIND_LOSSES: Final = (20, 50, 0, 0, 0)
-"""Percent of messages, and of (direction, kind, round); each run has one pair."""
+MESSAGE_LOSSES: Final = (0, 0, 0, 15, 35, 0, 0, 0)
+KIND_LOSSES: Final = (20, 50, 0, 0, 0, 60, 100, 100)
+KIND_STRIKES: Final = (100, 100, 0, 0, 0, 25, 25, 40)
+"""Percent of messages; of the directions on which a struck kind is lost for a round; of the (kind, round) that are
+struck. Each run has one of these triples. What is lost on all directions reaches one node in spite of that."""
 
 
 class Habit(Enum):
@@ -85,8 +88,11 @@ class EngineLinks:
         self._kinds: dict[str, int] = {}
         self._failed: dict[tuple[int, int, str, int], bool] = {}
         self._min_delay_us = MIN_DELAY_US
-        self._message_loss, self._kind_loss = rng.choice(list(zip(MESSAGE_LOSSES, KIND_LOSSES, strict=True)))
+        losses = list(zip(MESSAGE_LOSSES, KIND_LOSSES, KIND_STRIKES, strict=True))
+        self._message_loss, self._kind_loss, self._strikes = rng.choice(losses)
         self._lost: dict[tuple[int, int, str, int], bool] = {}
+        self._struck: dict[tuple[str, int], bool] = {}
+        self._hearers: dict[tuple[str, int], int] = {}
         self._max_delays_us = {
             (source, target): rng.choice(MAX_DELAYS_US) for source in range(total) for target in range(total)
         }
@@ -148,5 +154,21 @@ class EngineLinks:
     def _is_kind_lost(self, key: tuple[int, int, str, int]) -> bool:
         lost = self._lost.get(key)
         if lost is None:
-            lost = self._lost[key] = self._rng.randrange(100) < self._kind_loss
+            is_struck = self._is_kind_struck(key[2:])
+            lost = self._lost[key] = is_struck and self._is_direction_lost(key[1], key[2:])
         return lost
+
+    def _is_direction_lost(self, target: int, key: tuple[str, int]) -> bool:
+        if self._kind_loss < 100:
+            return self._rng.randrange(100) < self._kind_loss
+        if key not in self._hearers:
+            self._hearers[key] = self._rng.randrange(self._total)
+        return target != self._hearers[key]
+
+    def _is_kind_struck(self, key: tuple[str, int]) -> bool:
+        if self._strikes == 100:
+            return True
+        struck = self._struck.get(key)
+        if struck is None:
+            struck = self._struck[key] = self._rng.randrange(100) < self._strikes
+        return struck

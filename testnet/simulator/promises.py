@@ -46,11 +46,11 @@ class RecordingSigner:
 
     __slots__ = ("_ignored", "_inner", "pending", "public_key")
 
-    def __init__(self, inner: Signer, unbinding_tags: tuple[bytes, ...]) -> None:
+    def __init__(self, inner: Signer, unbinding_tags: tuple[bytes, ...], max_pending: int = MAX_PENDING) -> None:
         self._inner = inner
         self._ignored = (*_OTHER_TAGS, *unbinding_tags)
         self.public_key = inner.public_key
-        self.pending: deque[Promise] = deque(maxlen=MAX_PENDING)
+        self.pending: deque[Promise] = deque(maxlen=max_pending)
 
     def sign(self, message: bytes) -> bytes:
         """The inner signature, noted."""

@@ -6,7 +6,7 @@ import pytest
 
 from consensus.engine import BuildPayload, EngineParameters, ObtainPayload, PayloadHeld, compute_payload_digest
 from consensus.outbox import STABLE_KEY
-from consensus.tendermint.messages import Precommit, Prevote, Propose
+from consensus.tendermint.messages import Precommit, Prevote, Propose, Status
 from consensus.tendermint.records import CurrentRound, compute_slot_key
 from consensus.tendermint.steps import NIL
 from primitives.codec import encode
@@ -77,6 +77,18 @@ def test_a_decision_is_announced_again() -> None:
     subject.restart()
     assert subject.decided() == [(1, OTHER), (3, OTHER)]
     assert subject.hear(world.propose(0, b"b", height=2))
+
+
+def test_a_full_window_of_decisions_is_told_again_until_it_is_certified() -> None:
+    """No height is open then, and nothing has happened in this life since which silence could be counted."""
+    world = World()
+    subject = world.subject(0, EngineParameters(window_slots=2))
+    subject.hear(world.decide(0, OTHER), world.decide(0, OTHER, height=2))
+    subject.restart()
+    assert subject.decided() == [(1, OTHER), (2, OTHER)]
+    told = len(subject.sent(Status))
+    subject.expire("resend")
+    assert len(subject.sent(Status)) == told + 1
 
 
 def test_records_of_certified_heights_go_and_leave_the_certificate() -> None:
