@@ -43,17 +43,17 @@ def run_calm() -> tuple[World, SimulatedHost, BlockCertified]:
 
 def change_header(block: BlockCertified) -> BlockCertified:
     header = msgspec.structs.replace(block.header, state_root=bytes(32))
-    return replace(block, header=header, header_hash=compute_identity(header))
+    return msgspec.structs.replace(block, header=header, header_hash=compute_identity(header))
 
 
 def change_parent(block: BlockCertified) -> BlockCertified:
     header = msgspec.structs.replace(block.header, height=block.header.height + 1, parent=bytes(32))
-    return replace(block, header=header, header_hash=compute_identity(header))
+    return msgspec.structs.replace(block, header=header, header_hash=compute_identity(header))
 
 
 def change_certificate(**changes: object) -> Callable[[BlockCertified], BlockCertified]:
     def change(block: BlockCertified) -> BlockCertified:
-        return replace(block, certificate=msgspec.structs.replace(block.certificate, **changes))
+        return msgspec.structs.replace(block, certificate=msgspec.structs.replace(block.certificate, **changes))
 
     return change
 
@@ -62,7 +62,7 @@ def change_certificate(**changes: object) -> Callable[[BlockCertified], BlockCer
     ("change", "complaint"),
     [
         (change_header, ", others "),
-        (lambda block: replace(block, header_hash=bytes(32)), "by another hash"),
+        (lambda block: msgspec.structs.replace(block, header_hash=bytes(32)), "by another hash"),
         (change_parent, "does not extend"),
         (lambda block: block, "in one life"),
         (change_certificate(signers=(1, 2), signatures=(bytes(64),) * 2), "2 members where 3 are needed"),
@@ -82,7 +82,9 @@ def test_a_block_that_breaks_agreement_is_reported(
 
 def test_a_member_that_comes_back_with_less_than_it_told_of_is_reported() -> None:
     world, host, block = run_calm()
-    world.agreement.on_certified(host, replace(block, header=msgspec.structs.replace(block.header, height=999)))
+    world.agreement.on_certified(
+        host, msgspec.structs.replace(block, header=msgspec.structs.replace(block.header, height=999))
+    )
     world.verdicts.violations.clear()
     world.agreement.on_started(host)
     assert "after it told of 999" in world.verdicts.violations[0].sentence
@@ -123,7 +125,7 @@ def test_a_certified_block_whose_payload_is_another_is_reported() -> None:
     checker.on_certified(host, block)
     assert not world.verdicts.violations
     header = msgspec.structs.replace(block.header, payload_digest=bytes(32))
-    checker.on_certified(host, replace(block, header=header))
+    checker.on_certified(host, msgspec.structs.replace(block, header=header))
     assert "has not the payload" in world.verdicts.violations[0].sentence
 
 

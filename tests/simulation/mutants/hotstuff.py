@@ -35,7 +35,6 @@ Rules whose loss costs safety or liveness, and that no campaign was seen to miss
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -265,7 +264,7 @@ class _ForgingTimeouts(LyingEngine):
             (bytes(SIGNATURE_BYTES),) * quorum,
         )
         proposal = msgspec.structs.replace(message.proposal, timeouts=forged)
-        return (replace(send, message=encode(Propose(proposal, message.payload))),)
+        return (msgspec.structs.replace(send, message=encode(Propose(proposal, message.payload))),)
 
 
 class _ForgingCertificates(LyingEngine):
@@ -281,7 +280,7 @@ class _ForgingCertificates(LyingEngine):
         signatures = (bytes(SIGNATURE_BYTES),) * quorum
         certificate = QuorumCertificate(invented, tuple(range(quorum)), signatures)
         lie = self._propose(extend(invented, view, proposal.block.digest), certificate)
-        return (replace(send, message=encode(Propose(lie, message.payload))),)
+        return (msgspec.structs.replace(send, message=encode(Propose(lie, message.payload))),)
 
     def _propose(self, block: Block, justify: QuorumCertificate) -> Proposal:
         return sign_proposal(self.committee, self.signer, self.index, block, justify, None)
@@ -297,7 +296,7 @@ class _Withholding(LyingEngine):
         old = message.proposal
         block = msgspec.structs.replace(old.block, digest=_invent(old.block))
         lie = sign_proposal(self.committee, self.signer, self.index, block, old.justify, old.timeouts)
-        return (replace(send, message=encode(Propose(lie, None))),)
+        return (msgspec.structs.replace(send, message=encode(Propose(lie, None))),)
 
 
 def _invent(block: Block) -> bytes:

@@ -280,7 +280,7 @@ class _Secretive:
         lie = sign_view_change(
             self._committee, self._signer, message.sender, message.view, message.certificate, tuple(shown)
         )
-        return replace(send, message=encode(lie))
+        return msgspec.structs.replace(send, message=encode(lie))
 
     def needs(self, signer: int, message: Any) -> bool:
         return self._engine.needs(signer, message)

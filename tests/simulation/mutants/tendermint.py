@@ -18,6 +18,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+import msgspec
+
 from consensus.committee import Committee
 from consensus.engine import (
     Event,
@@ -123,7 +125,7 @@ class _Forging(LyingEngine):
         proposal = sign_proposal(self.committee, self.signer, self.index, old.round, old.height, old.digest, round)
         signatures = (bytes(SIGNATURE_BYTES),) * quorum
         proof = PrevoteCertificate(round, old.height, old.digest, tuple(range(quorum)), signatures)
-        return (replace(send, message=encode(Propose(proposal, message.payload, proof))),)
+        return (msgspec.structs.replace(send, message=encode(Propose(proposal, message.payload, proof))),)
 
 
 class _Rushing(LyingEngine):
@@ -134,7 +136,7 @@ class _Rushing(LyingEngine):
         if not isinstance(vote, Prevote):
             return (send,)
         ahead = sign_prevote(self.committee, self.signer, self.index, vote.round + 8, vote.height, NIL)
-        return (replace(send, message=encode(ahead)), send)
+        return (msgspec.structs.replace(send, message=encode(ahead)), send)
 
 
 class _Usurping(LyingEngine):
