@@ -90,10 +90,12 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Rounds 1 … of a setting, in order."""
+    """Rounds 1 … of a setting, in order. ``seed`` is that of delays, losses and restarts (``None``: drawn from the
+    rest)."""
 
     setting: Setting
     rounds: tuple[Round, ...]
+    seed: int | None = None
 
     def round_at(self, number: int) -> Round:
         """Round ``number`` (from 1); beyond the script there is nothing to obey."""
@@ -120,6 +122,7 @@ def _describe_sets(sets: Partition | None) -> str:
 class _ScenarioEntry(msgspec.Struct, forbid_unknown_fields=True):
     round_leaders: dict[str, list[int]]
     round_partitions: dict[str, list[list[int]]]
+    seed: int | None = None
 
 
 class _ScenarioFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -169,7 +172,9 @@ def _read_scenario(setting: Setting, entry: _ScenarioEntry) -> Scenario:
     if last == 0:
         raise LocalError("it scripts no round")
     return Scenario(
-        setting, tuple([Round(leaders.get(number), partitions.get(number)) for number in range(1, last + 1)])
+        setting,
+        tuple([Round(leaders.get(number), partitions.get(number)) for number in range(1, last + 1)]),
+        entry.seed,
     )
 
 
@@ -234,6 +239,7 @@ def _format_scenario(scenario: Scenario) -> Mapping[str, Any]:
             for key, leader in leaders.items()
         },
         "round_partitions": {str(number): entry.sets for number, entry in numbered if entry.sets is not None},
+        **({} if scenario.seed is None else {"seed": scenario.seed}),
     }
 
 

@@ -30,7 +30,7 @@ ENGINES = registry.list_registered(registry.ENGINES)
 SEED = 2_004
 PER_BATCH = 25
 ROUNDS = 7
-FORK = Scenario(Setting(4, 2), (Round(0, ((0, 2, 5), (1, 3, 4))),) * 6)
+FORK = Scenario(Setting(4, 2), (Round(0, ((0, 2, 5), (1, 3, 4))),) * 5)
 """Two members of four with twins: each half has a quorum of keys."""
 
 
