@@ -9,6 +9,8 @@ The file is JSON, read from outside and so checked in every part:
 
     {"num_of_nodes": 4, "num_of_twins": 1,
      "scenarios": [{"round_leaders": {"1": [0, 4]}, "round_partitions": {"1": [[0, 1, 2], [3, 4]]}}]}
+
+A scenario may have a ``"seed"`` besides: a shrunk one keeps the chances of the run that failed.
 """
 
 from __future__ import annotations
