@@ -100,13 +100,19 @@ def run_scenario(
     return _Play(scenario, factory, sink).run()
 
 
+def compute_seed(scenario: Scenario) -> int:
+    """Of everything that chance decides in its run."""
+    if scenario.seed is not None:
+        return scenario.seed
+    return int.from_bytes(hash_tagged(b"rialto/twins-scenario", format_scenarios([scenario]))[:8], "big")
+
+
 class _Play:
     def __init__(self, scenario: Scenario, factory: EngineFactory, sink: Callable[[str], None] | None) -> None:
         self._scenario = scenario
         # A variant of an engine is called "engine-variant".
         self._map = ROUND_MAPS.get(factory.name.partition("-")[0], ROUND_MAPS["pbft"])
-        identity = hash_tagged(b"rialto/twins-scenario", format_scenarios([scenario]))
-        seed = int.from_bytes(identity[:8], "big")
+        seed = compute_seed(scenario)
         self._committee = EngineCommittee(
             scenario.setting,
             factory,

@@ -14,7 +14,7 @@ from typing import Final
 
 from consensus.engine import EngineFactory
 from testnet.simulator.networks import load_factory
-from testnet.simulator.twins import TwinsOutcome, run_scenario
+from testnet.simulator.twins import TwinsOutcome, compute_seed, run_scenario
 from testnet.simulator.twins_scenarios import Partition, Round, Scenario
 
 CHUNK: Final = 10
@@ -48,12 +48,13 @@ def _run_chunk(chunk: tuple[str, Sequence[Scenario]]) -> list[TwinsOutcome]:
 def shrink_scenario(outcome: TwinsOutcome, factory: EngineFactory) -> TwinsOutcome:
     """A smaller scenario that breaks the same promise: fewer rounds, fewer and larger sets, usual leaders.
 
-    Greedy, until no single change helps or ``MAX_SHRINK_RUNS`` were spent. The delays of a run come from its
-    scenario, so each candidate is another run; what is returned has been seen to fail.
+    Greedy, until no single change helps or ``MAX_SHRINK_RUNS`` were spent. Candidates keep the seed, so the links
+    are as bad as they were; what is returned has been seen to fail.
     """
     assert not outcome.is_ok, "only a failure is shrunk"
     checker = outcome.complaints[0].checker
-    best, runs, is_better = outcome, 0, True
+    seeded = replace(outcome.scenario, seed=compute_seed(outcome.scenario))
+    best, runs, is_better = replace(outcome, scenario=seeded), 0, True
     while is_better:
         is_better = False
         for candidate in _list_smaller(best.scenario):

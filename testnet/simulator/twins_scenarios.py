@@ -9,6 +9,8 @@ The file is JSON, read from outside and so checked in every part:
 
     {"num_of_nodes": 4, "num_of_twins": 1,
      "scenarios": [{"round_leaders": {"1": [0, 4]}, "round_partitions": {"1": [[0, 1, 2], [3, 4]]}}]}
+
+A scenario may have a ``"seed"`` besides: a shrunk one keeps the chances of the run that failed.
 """
 
 from __future__ import annotations
@@ -90,10 +92,12 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Rounds 1 … of a setting, in order."""
+    """Rounds 1 … of a setting, in order. ``seed`` is that of delays, losses and restarts (``None``: drawn from the
+    rest)."""
 
     setting: Setting
     rounds: tuple[Round, ...]
+    seed: int | None = None
 
     def round_at(self, number: int) -> Round:
         """Round ``number`` (from 1); beyond the script there is nothing to obey."""
@@ -120,6 +124,7 @@ def _describe_sets(sets: Partition | None) -> str:
 class _ScenarioEntry(msgspec.Struct, forbid_unknown_fields=True):
     round_leaders: dict[str, list[int]]
     round_partitions: dict[str, list[list[int]]]
+    seed: int | None = None
 
 
 class _ScenarioFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -169,7 +174,9 @@ def _read_scenario(setting: Setting, entry: _ScenarioEntry) -> Scenario:
     if last == 0:
         raise LocalError("it scripts no round")
     return Scenario(
-        setting, tuple([Round(leaders.get(number), partitions.get(number)) for number in range(1, last + 1)])
+        setting,
+        tuple([Round(leaders.get(number), partitions.get(number)) for number in range(1, last + 1)]),
+        entry.seed,
     )
 
 
@@ -234,6 +241,7 @@ def _format_scenario(scenario: Scenario) -> Mapping[str, Any]:
             for key, leader in leaders.items()
         },
         "round_partitions": {str(number): entry.sets for number, entry in numbered if entry.sets is not None},
+        **({} if scenario.seed is None else {"seed": scenario.seed}),
     }
 
 

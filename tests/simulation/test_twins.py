@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ ENGINES = registry.list_registered(registry.ENGINES)
 SEED = 2_004
 PER_BATCH = 25
 ROUNDS = 7
-FORK = Scenario(Setting(4, 2), (Round(0, ((0, 2, 5), (1, 3, 4))),) * 6)
+FORK = Scenario(Setting(4, 2), (Round(0, ((0, 2, 5), (1, 3, 4))),) * 5)
 """Two members of four with twins: each half has a quorum of keys."""
 
 
@@ -62,6 +63,7 @@ def test_a_file_says_who_leads_and_who_hears_whom() -> None:
         (encode(num_of_nodes=4.5), "num_of_nodes"),
         (encode(num_of_nodes=10**30), "a file: "),
         (encode(num_of_nodes=33), "num_of_nodes must lie between 1 and 32, not 33"),
+        (encode(round_leaders={"1": [0]}, round_seed=1), "round_seed"),
         (encode(num_of_twins=5), "num_of_twins must lie between 0 and num_of_nodes, not 5"),
         (encode(num_of_twins=-1), "num_of_twins"),
         (encode(scenarios=[]), "0 scenarios"),
@@ -94,6 +96,7 @@ def test_a_bad_file_is_refused_with_the_place(data: bytes, complaint: str) -> No
 
 def test_scenarios_come_back_from_their_file_as_they_were(tmp_path: Path) -> None:
     drawn = draw_scenarios(Setting(5, 1), ROUNDS, 20, SEED)
+    drawn.append(replace(drawn[0], seed=SEED))
     write_scenarios(tmp_path / "drawn.json", drawn)
     assert read_scenarios(tmp_path / "drawn.json") == drawn
     with pytest.raises(LocalError, match="cannot read"):
