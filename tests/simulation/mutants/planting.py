@@ -69,10 +69,6 @@ class PlantedFactory(WrappedFactory):
         self._lying = self._honest if liar is None else Replacements(plant, liar.plant)
         self.liar = liar
 
-    def without_bug(self) -> PlantedFactory:
-        """The honest engine, with the same liar among its members."""
-        return PlantedFactory(self.inner, plant_all(), self.liar)
-
     def _planted_in(self, committee: Committee, signer: Signer) -> Replacements:
         return self._lying if committee.index_of(signer.public_key) == LIAR else self._honest
 
