@@ -82,6 +82,10 @@ class Tally(Generic[V]):
         """The vote that stands for ``member``."""
         return self._votes.get(member)
 
+    def list_votes(self) -> tuple[V, ...]:
+        """Every member's, by increasing member."""
+        return tuple([self._votes[member] for member in sorted(self._votes)])
+
     def count(self, value: bytes) -> int:
         """How many members voted for exactly this value."""
         return self._counts.get(value, 0)

@@ -181,6 +181,13 @@ class RoundBook:
         signers = tuple(vote.sender for vote in votes)
         return DecisionCertificate(round, height, digest, signers, tuple(vote.signature for vote in votes))
 
+    def list_precommits(self, round: int) -> tuple[Precommit, ...]:
+        """What takes whoever hears it out of the round (line 47): a quorum for whatever values, or nothing."""
+        entry = self._rounds.get(round)
+        if entry is None or len(entry.precommits) < self._quorum:
+            return ()
+        return entry.precommits.list_votes()
+
     def count_voters(self, round: int, without: int) -> int:
         """How many members other than ``without`` voted in ``round``."""
         entry = self._rounds.get(round)

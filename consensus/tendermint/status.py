@@ -3,7 +3,8 @@
 The paper's gossip brings every message to everybody in the end. Here links lose messages, members restart, and a
 decision that one member alone reached must reach the others. So without progress, and after every reconnect,
 members say where they stand and repeat their own votes, and each answers with what *it* said that the other lacks:
-decision certificates, its votes, its proposal. Nothing is signed anew. An answer is bounded by two windows and goes
+decision certificates, its votes, its proposal; and to who is a round behind, with the precommits of others that end
+that round. Nothing is signed anew. An answer is bounded by two windows and goes
 to that peer only, at most once per ``MIN_ANSWER_GAP_MS``. What does not live here: when to send a status
 (``deadlines``), and catching up with certified heights, which is the replica's.
 """
@@ -14,7 +15,7 @@ from typing import Final
 
 from consensus.engine import Send
 from consensus.tendermint.messages import Status, sign_status
-from consensus.tendermint.state import TendermintState
+from consensus.tendermint.state import Height, TendermintState
 from consensus.tendermint.voice import Voice
 from primitives.codec import encode
 
@@ -69,7 +70,16 @@ class StatusExchange:
             if propose is not None and (height.round > status.round or not status.has_proposal):
                 state.outbox.send.append(Send(status.sender, encode(propose)))
             self._voice.repeat_votes(height, status.sender, status.round)
+            if height.round > status.round:
+                self._show_way_out(height, status)
         return len(state.outbox.send) > already
+
+    def _show_way_out(self, height: Height, status: Status) -> None:
+        """The votes of others that end the peer's round. They are theirs to repeat, but a faulty member may have
+        told its vote to us and to nobody else, and we alone are too few to pull the peer along (line 55)."""
+        for vote in height.book.list_precommits(status.round):
+            if vote.sender not in (status.sender, self._state.index):
+                self._state.outbox.send.append(Send(status.sender, encode(vote)))
 
     def _is_ahead(self, status: Status) -> bool:
         """Whether the peer has seen something that we have not and could give us."""

@@ -445,7 +445,7 @@ class Cluster:
 
     def transmit(self, sender: Host, to: int | None, data: bytes) -> None:
         signer, message = self.factory.decode_message(data, self.committee)
-        if sender.honest:
+        if sender.honest and signer == sender.index:  # What others signed is theirs to answer for.
             self.check_vote(sender, message)
         for receiver in self.hosts:
             if receiver.index == sender.index or (to is not None and receiver.index != to):

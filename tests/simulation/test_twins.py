@@ -163,7 +163,7 @@ def test_more_than_f_twins_fork_and_are_reported(engine: str) -> None:
 
 
 def test_several_processes_find_what_one_finds() -> None:
-    drawn = draw_scenarios(Setting(4, 2), ROUNDS, 24, SEED)
+    drawn = draw_scenarios(Setting(4, 2), ROUNDS, 36, SEED)
     alone = [outcome.complaints for outcome in run_campaign("pbft", drawn, jobs=1)]
     assert any(alone)
     assert [outcome.complaints for outcome in run_campaign("pbft", drawn, jobs=2)] == alone

@@ -510,6 +510,23 @@ def check_lagging_members_are_served(factory: EngineFactory) -> None:
     assert not subject.sent(DecisionCertificate)
 
 
+def check_who_is_a_round_behind_is_shown_the_way_out(factory: EngineFactory) -> None:
+    """A faulty member may precommit to us alone and fall silent: the others need its vote to leave the round."""
+    world = World(factory=factory)
+    subject = world.subject(0)
+    subject.work()
+    subject.expire("propose")
+    subject.hear(*[world.prevote(sender, 0, NIL) for sender in (2, 3)])
+    subject.hear(world.precommit(2, 0, NIL), world.precommit(3, 0, NIL))
+    subject.expire("precommit")
+    assert subject.round == 1
+    subject.outputs.clear()
+    subject.now_ms += 1_000
+    subject.hear(_make_status(world.committee, world.signers[2]))
+    assert {vote.sender for vote in subject.sent(Precommit) if vote.round == 0} == {0, 3}
+    assert {send.to for output in subject.outputs for send in output.send} == {2}
+
+
 def check_overdue_work_is_pending_work(factory: EngineFactory) -> None:
     """A complaint needs nothing special: the proposer's round ends by timeoutPropose, the next member proposes."""
     subject = World(factory=factory).subject(2)

@@ -172,8 +172,8 @@ def _broken(name: str, known: str, hunt: Hunt, seed: int, within: int, liar: Lia
 
 
 MUTANTS: Final = (
-    _broken("the lock is forgotten", "forgets-the-lock", TWINS, 13, 200, Liar(_propose_fresh)),
-    _mutant("proofs of lock are believed", _believe_proofs, TWINS, 163, 400, Liar(_propose_fresh, _Forging)),
+    _broken("the lock is forgotten", "forgets-the-lock", TWINS, 20, 200, Liar(_propose_fresh)),
+    _mutant("proofs of lock are believed", _believe_proofs, TWINS, 112, 400, Liar(_propose_fresh, _Forging)),
     _broken("the valid value is forgotten", "forgets-the-valid-value", TWINS, 0, 100),
     _broken("a prevote is followed without a polka", "precommits-without-polka", TWINS, 0, 20),
     _mutant("q - 1 members are a quorum", ONE_LESS, TWINS, 0, 20),
@@ -190,8 +190,8 @@ MUTANTS: Final = (
     _broken("invalid payloads get votes", "prevotes-invalid-payloads", TWINS, 3, 50),
     _broken("nil votes count for nothing", "does-not-count-nil", TWINS, 1, 20),
     _broken("split votes are waited for", "waits-for-split-votes", TWINS, 1, 20),
-    _broken("timeouts never grow", "timeouts-never-grow", TWINS, 5, 50),
-    _broken("later rounds pull nobody along", "never-skips-rounds", TWINS, 9, 100),
+    _broken("timeouts never grow", "timeouts-never-grow", TWINS, 0, 50),
+    _broken("later rounds pull nobody along", "never-skips-rounds", TWINS, 105, 200),
     _broken("one member pulls everybody along", "skips-rounds-for-anybody", TWINS, 0, 50, Liar(wrap=_Rushing)),
     _broken("nothing is sent again", "sends-nothing-again", TWINS, 0, 20),
     _broken("decision certificates are ignored", "ignores-certificates", TWINS, 4, 100),
