@@ -18,15 +18,17 @@ test: setup
 	$(BIN)/python -m pytest -m "not process" -n auto
 	$(BIN)/python -m pytest -m process
 
-# Thousands of simulated seeds of every engine; an interrupted one goes on with, say, SEEDS=2400..5000. Then broken
-# engines, each of which must be found.
+# Thousands of simulated seeds and Twins scenarios of every engine; an interrupted one goes on with, say,
+# SEEDS=2400..5000. Then broken engines, each of which must be found.
 SEEDS := 1..1000
+SCENARIOS := 1000
 ENGINES := pbft tendermint hotstuff
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 
 campaign: setup
 	status=0; for engine in $(ENGINES); do \
 		$(BIN)/rialto simulate --engine $$engine --seeds $(SEEDS) --jobs $(JOBS) || status=1; \
+		$(BIN)/rialto simulate twins --engine $$engine --scenarios $(SCENARIOS) --jobs $(JOBS) || status=1; \
 	done; \
 	$(BIN)/python -m tests.simulation.mutants --jobs $(JOBS) || status=1; exit $$status
 
