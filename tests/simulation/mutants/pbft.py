@@ -42,11 +42,11 @@ from consensus.pbft.proofs import ProofChecker
 from consensus.pbft.records import PREPARED
 from consensus.pbft.view_change import ViewChanger
 from consensus.pbft.window import Slot
-from consensus.tally import Standing, Tally
 from primitives.codec import decode, encode
 from primitives.errors import RemoteError
 from primitives.signing import Signer
 from tests.consensus.mutants import MUTANTS as PITFALLS
+from tests.simulation.mutants.counting import count_every_message
 from tests.simulation.mutants.hunts import Hunt, Swarm, Twins
 from tests.simulation.mutants.planting import Liar, Plant, PlantedFactory, plant_all, replace_in
 from tests.simulation.mutants.table import Mutant
@@ -118,27 +118,13 @@ def _start_with_one_less(patch: Any) -> None:
 
 
 def _count_every_message(patch: Any) -> None:
-    """A repeated vote counts again: what is re-sent, and what a twin says too."""
-
-    def add(self: Tally[Any], member: int, value: bytes, vote: Any) -> Standing:
-        number = len(self._votes)
-        self._votes[number] = vote
-        self._values[number] = value
-        self._counts[value] = self._counts.get(value, 0) + 1
-        return Standing.COUNTED
-
-    def votes_for(self: Tally[Any], value: bytes, size: int) -> tuple[Any, ...]:
-        votes = [self._votes[number] for number, voted in self._values.items() if voted == value]
-        return tuple(sorted(votes[:size], key=lambda vote: vote.sender))
+    """A repeated vote counts again, also in certificates."""
 
     def require(signers: tuple[int, ...], signatures: tuple[bytes, ...], count: int, committee: Committee) -> None:
         if len(signers) != count or len(signatures) != count:
             raise RemoteError("MALFORMED", "not enough signers")
 
-    patch.setattr(Tally, "add", add)
-    patch.setattr(Tally, "votes_for", votes_for)
-    patch.setattr(Tally, "has_voted", lambda self, member: False)
-    patch.setattr(Tally, "contradicts", lambda self, member, value: False)
+    count_every_message(patch)
     patch.setattr(reading, "_require_signers", require)
 
 
