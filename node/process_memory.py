@@ -1,4 +1,4 @@
-"""How this process keeps memory: set once, before anything is opened.
+"""How this process keeps memory: the allocator is set before anything is opened, the collector once all is.
 
 What does not live here: bounds of queues and caches, which each component has of its own.
 """
@@ -18,7 +18,7 @@ def share_one_arena() -> None:
     """Let all threads allocate from one arena, where the C library is glibc.
 
     LevelDB's and trio's threads would each get one of its own, in which write buffers leave holes that no other
-    thread can use: megabytes of each validator, and a machine runs many. The interpreter's lock parts them anyway.
+    thread can use: megabytes of each validator, and a machine runs many. They allocate too rarely to contend.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -4,9 +4,9 @@ The paper's gossip brings every message to everybody in the end. Here links lose
 decision that one member alone reached must reach the others. So without progress, and after every reconnect,
 members say where they stand and repeat their own votes, and each answers with what *it* said that the other lacks:
 decision certificates, its votes, its proposal; and to who is a round behind, with the precommits of others that end
-that round. Nothing is signed anew. An answer is bounded by two windows and goes
-to that peer only, at most once per ``MIN_ANSWER_GAP_MS``. What does not live here: when to send a status
-(``deadlines``), and catching up with certified heights, which is the replica's.
+that round. Nothing is signed anew. An answer is bounded by two windows and one committee, and goes to that peer
+only, at most once per ``MIN_ANSWER_GAP_MS``. What does not live here: when to send a status (``deadlines``), and
+catching up with certified heights, which is the replica's.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ async def bench_scaling(seconds: float, progress: Progress) -> BenchResult:
     as many actions as the machine can take.
 
     A busy machine makes fewer and larger blocks, which cost less per action. So how busy the cores were is told
-    beside each figure, and the saturated rows compare like with like.
+    beside each figure, and the saturated rows say what an action costs where the cores are busy throughout.
     """
     rows: dict[str, LoadResult] = {}
     costs: dict[str, float] = {}

@@ -74,7 +74,7 @@ class EngineCommittee:
         signers = [self._keys.make("member", index) for index in range(setting.nodes)]
         self.committee = Committee(ZERO_DIGEST, 0, 0, 0, tuple(signer.public_key for signer in signers))
         self._agreed: dict[int, bytes] = {}
-        self._are_twins_bound = setting.twins <= (setting.nodes - 1) // 3
+        self._are_twins_bound = setting.twins <= self.committee.faults
         self.links = EngineLinks(setting.total, self._rng, Chance(seed).stream("rare losses"))
         self.noise: set[bytes] = set()
         self._votes: dict[int, EngineVotes] = {}

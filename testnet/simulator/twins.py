@@ -137,12 +137,12 @@ class _Play:
 
     def _draw_rare(self, rng: Random) -> None:
         """What only some runs have."""
-        committee, setting = self._committee, self._scenario.setting
+        committee = self._committee
         if rng.random() < NOISY_RUNS:
             for host in committee.hosts:
                 host.builds_noise = not host.is_honest
         if rng.random() < UNKNOWING_RUNS:
-            spare = max(0, len(committee.honest) - (setting.nodes - 1) // 3 - 1)
+            spare = max(0, len(committee.honest) - committee.committee.faults - 1)
             honest = rng.sample([host.node for host in committee.honest], rng.randint(0, spare))
             self._unknowing = frozenset(honest)
         self._has_silent_twins = rng.random() < SILENT_RUNS

@@ -125,7 +125,7 @@ class LoadRun:
         self._figures = NodeFigures()
         self._own_cpu_s = 0.0
         self._minutes: list[ActionCosts] = []
-        """Readings at the begin of what is measured, and at the end of each whole minute of it."""
+        """Readings at the beginning of what is measured, and at the end of each whole minute of it."""
 
     def elapsed(self) -> float:
         """Seconds since the load began; 0 before."""
