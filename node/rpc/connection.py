@@ -3,6 +3,10 @@
 Hypercorn's own server is not used around it, because there an exception in one connection ends all of them, a
 client that reads nothing blocks a shielded write for ever, and HTTP/2 and compressed WebSocket messages (which may
 inflate a thousandfold) cannot be refused.
+
+A connection that we shall end says so with its last answer (``Connection: close``), and is ended without a reset
+while the client still sends (RFC 9112, section 9.6): otherwise a client may lose the answer, or reuse a connection
+that is gone.
 """
 
 from __future__ import annotations
@@ -12,14 +16,18 @@ from typing import Any, Final
 import h11
 import trio
 from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Response
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import EventWrapper, WorkerContext
-from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.typing import AppWrapper, ConnectionState, H11SendableEvent
 
 from node.rpc.limits import (
     IDLE_S,
+    LINGER_S,
     MAX_STREAM_MESSAGE_BYTES,
     PING_INTERVAL_S,
     WRITE_DEADLINE_S,
@@ -51,6 +59,7 @@ class GuardedStream:
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._last_bytes = 0
+        self._discards = False
         self.socket = stream.socket
 
     async def send_all(self, data: bytes) -> None:
@@ -67,13 +76,20 @@ class GuardedStream:
     async def receive_some(self, max_bytes: int) -> bytes:
         """Up to ``max_bytes``, or more where a long body keeps coming: each piece passes through a dozen
         coroutines. Empty at the end."""
-        is_long = self._last_bytes >= max_bytes
-        data = bytes(await self._stream.receive_some(LONG_BODY_BYTES if is_long else max_bytes))
-        self._last_bytes = len(data)
-        return data
+        while True:
+            is_long = self._last_bytes >= max_bytes
+            data = bytes(await self._stream.receive_some(LONG_BODY_BYTES if is_long else max_bytes))
+            self._last_bytes = len(data)
+            if not data or not self._discards:
+                return data
 
     async def send_eof(self) -> None:
         """End our side."""
+        await self._stream.send_eof()
+
+    async def linger(self) -> None:
+        """End our side; whatever the client still sends is read and thrown away until it ends its own."""
+        self._discards = True
         await self._stream.send_eof()
 
     async def aclose(self) -> None:
@@ -82,7 +98,35 @@ class GuardedStream:
 
 
 class PlainHttp(H11Protocol):
-    """HTTP/1.1 without upgrades to HTTP/2 and without compressed WebSockets."""
+    """HTTP/1.1 without upgrades to HTTP/2 and without compressed WebSockets; an answer's head and the first piece
+    of its body are one write."""
+
+    _head = b""
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the client may still be sending what we shall not read: a body, or what is no HTTP."""
+        return self.connection.their_state in (h11.SEND_BODY, h11.ERROR)
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Name the end of the connection in the answer after which hypercorn ends it."""
+        if isinstance(event, Response) and (self.is_interrupted or self.context.terminated.is_set()):
+            headers = [*event.headers, (b"connection", b"close")]
+            event = Response(stream_id=event.stream_id, headers=headers, status_code=event.status_code)
+        await super().stream_send(event)
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        try:
+            data = self.connection.send(event)
+        except h11.LocalProtocolError:
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return
+        if isinstance(event, h11.Response):
+            self._head = data
+            return
+        head, self._head = self._head, b""
+        await self.send(RawData(data=head + data))
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Never switch to another protocol."""
@@ -153,6 +197,28 @@ class Connection(TCPServer):
             return
         finally:
             await self._close()
+
+    async def protocol_send(self, event: Event) -> None:
+        """Linger where hypercorn would close on a client that is still sending."""
+        protocol: Any = self.protocol
+        if isinstance(event, Closed) and protocol.is_interrupted:
+            try:
+                await self._linger()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                # The client is gone already.
+                await self._close()
+            await protocol.handle(Closed())
+            return
+        await super().protocol_send(event)
+
+    async def _linger(self) -> None:
+        guarded: Any = self.stream
+        await guarded.linger()
+        self._task_group.spawn(self._end_lingering)
+
+    async def _end_lingering(self) -> None:
+        await self._lifetime.sleep(LINGER_S)
+        await self.stream.aclose()
 
 
 def _address(name: Any) -> tuple[str, int] | None:

@@ -36,6 +36,8 @@ IDLE_S: Final = 60
 """A connection without a request, or a WebSocket that answers no ping, is closed after this."""
 PING_INTERVAL_S: Final = 20
 """A third of ``IDLE_S``: a live WebSocket client is never taken for dead."""
+LINGER_S: Final = 2
+"""How long a refused client may go on sending (thrown away) before it is cut off: time to read the refusal."""
 WRITE_DEADLINE_S: Final = 10
 """A client that takes no byte for this long is cut off; its queue would otherwise hold memory for ever."""
 DRAIN_S: Final = 5

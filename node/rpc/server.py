@@ -87,6 +87,11 @@ class RpcServer:
         """Where clients reach it."""
         return self._listener.url
 
+    @property
+    def connections(self) -> int:
+        """Open ones."""
+        return len(self._open)
+
     def stop(self) -> None:
         """Begin the graceful end; ``serve`` returns when it is over."""
         self._stop.set()

@@ -137,6 +137,50 @@ async def test_an_oversized_body_is_refused_before_it_is_read() -> None:
         assert b'"TOO_LARGE"' in answer
 
 
+async def test_a_client_that_sends_its_refused_body_to_the_end_reads_the_refusal_and_that_the_connection_ends() -> (
+    None
+):
+    async with serve_fake() as node:
+        for head, code in (
+            (f"POST /v1/transactions HTTP/1.1\r\nHost: x\r\nContent-Length: {8 << 20}\r\n\r\n", b"TOO_LARGE"),
+            (
+                f"POST /v1/transactions?{'y' * 3_000} HTTP/1.1\r\nHost: x\r\nContent-Length: {8 << 20}\r\n\r\n",
+                b"TARGET_TOO_LONG",
+            ),
+        ):
+            stream = await connect(node)
+            await stream.send_all(head.encode())
+            with trio.fail_after(DEADLINE_S):
+                answer = bytes(await stream.receive_some(1 << 16))
+                # More than the socket buffers hold: a server that did not read it would reset the connection.
+                await stream.send_all(bytes(8 << 20))
+            answer += await read_all(stream)
+            assert code in answer
+            assert b"connection: close" in answer.lower()
+        with trio.fail_after(DEADLINE_S):
+            while node.server.connections:
+                await trio.lowlevel.checkpoint()
+
+
+async def test_a_client_that_goes_on_sending_after_its_refusal_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LINGER_S", 0.05)
+    async with serve_fake() as node:
+        stream = await connect(node)
+        await stream.send_all(b"POST /v1/transactions HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
+        assert b"413" in await stream.receive_some(1 << 16)
+        with trio.fail_after(DEADLINE_S), pytest.raises(trio.BrokenResourceError):
+            while True:
+                await stream.send_all(bytes(1 << 16))
+
+
+async def test_a_pooled_connection_is_not_reused_after_a_body_that_was_refused_unread() -> None:
+    async with serve_fake() as node, httpx.AsyncClient(base_url=node.url, trust_env=False) as http:
+        for _ in range(50):
+            refused = await http.post("/v1/transactions", content=bytes(2 << 20))
+            assert refused.status_code == 413
+            assert (await http.get("/health")).status_code == 200
+
+
 async def test_a_body_that_trickles_is_refused_in_time(hasty: None) -> None:
     async with serve_fake() as node:
         stream = await connect(node)
