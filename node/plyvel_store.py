@@ -50,6 +50,8 @@ FULL_CHECK_BYTES: Final = 1 << 30
 SYNC_SAMPLES: Final = 1_024
 """Syncs over which the percentiles are taken: about ten seconds of a busy validator."""
 PROBE_SAMPLES: Final = 100
+_TICK_US: Final = 2_500_000
+"""Longer than the coarsest modification times in use (2 s)."""
 
 _RESERVED: Final = b"\x00"
 _FIRST_KEY: Final = b"\x01"
@@ -103,11 +105,36 @@ def compute_percentile(samples: Sequence[int], per_cent: int) -> int:
     return sorted(samples)[(len(samples) * per_cent + 99) // 100 - 1]
 
 
+class _DirectoryWatch:
+    """Tells a directory without new entries from its modification time, which costs a tenth of listing it.
+
+    A file system's clock may stand still for up to ``_TICK_US``: a time says nothing until it has been seen
+    unchanged for so long, for what came in the same tick would not have changed it.
+    """
+
+    __slots__ = ("_path", "_seen_ns", "_since_us")
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self._seen_ns = -1
+        self._since_us = 0
+
+    def is_unchanged(self) -> bool:
+        """Whether no entry came or went since the last call that said no."""
+        modified_ns = os.stat(self._path).st_mtime_ns
+        now_us = monotonic_us()
+        if modified_ns != self._seen_ns:
+            self._seen_ns, self._since_us = modified_ns, now_us
+            return False
+        return now_us - self._since_us > _TICK_US
+
+
 class _Database:
     """One LevelDB directory that is ours. Not for use by two threads at once, except for reading."""
 
     __slots__ = (
         "_database",
+        "_directory",
         "_failed",
         "_files",
         "_records",
@@ -125,6 +152,7 @@ class _Database:
         self._failed = False
         self._sync_us: deque[int] = deque(maxlen=SYNC_SAMPLES)
         self._writes = self._records = self._written_bytes = self._syncs = 0
+        self._directory = _DirectoryWatch(self.path)
         self._database = _open(self.path, identity)
         try:
             check_identity(path, self.get(_IDENTITY_KEY), identity)
@@ -167,15 +195,19 @@ class _Database:
         """One atomic batch of the caller's records and our ``own``; raises ``LocalError``, then and ever after."""
         if self._failed:
             raise LocalError(f"{self.path}: a write failed before; the process must end")
-        assert not any(record.key.startswith(_RESERVED) for record in records), "keys from 0x01 on are the caller's"
         started = monotonic_us()
+        written_bytes = 0
         try:
             with self._database.write_batch(transaction=True, sync=sync) as batch:
                 for record in records:
-                    if record.value is None:
-                        batch.delete(record.key)
+                    key, value = record.key, record.value
+                    assert key >= _FIRST_KEY, "keys from 0x01 on are the caller's"
+                    written_bytes += len(key)
+                    if value is None:
+                        batch.delete(key)
                     else:
-                        batch.put(record.key, record.value)
+                        batch.put(key, value)
+                        written_bytes += len(value)
                 for key, value in own:
                     batch.put(key, value)
             self._settle_new_files()
@@ -184,10 +216,17 @@ class _Database:
             raise LocalError(
                 f"{self.path}: the disk refused a write ({error}): make room or replace it, then start again"
             ) from error
-        self._count(records, monotonic_us() - started if sync else None)
+        self._writes += 1
+        self._records += len(records)
+        self._written_bytes += written_bytes
+        if sync:
+            self._syncs += 1
+            self._sync_us.append(monotonic_us() - started)
 
     def _settle_new_files(self) -> None:
         """Make a log that LevelDB has just started durable in its directory, and the ones before it in whole."""
+        if self._directory.is_unchanged():
+            return
         files = frozenset(os.listdir(self.path))
         if files <= self._files:
             return
@@ -196,14 +235,6 @@ class _Database:
             if name.endswith(".log"):
                 _sync_file(self.path / name)
         sync_directory(self.path)
-
-    def _count(self, records: Sequence[Record], sync_us: int | None) -> None:
-        self._writes += 1
-        self._records += len(records)
-        self._written_bytes += sum(len(record.key) + len(record.value or b"") for record in records)
-        if sync_us is not None:
-            self._syncs += 1
-            self._sync_us.append(sync_us)
 
     def verify(self, ranges: Iterable[tuple[bytes, bytes | None]]) -> int:
         """Read everything in ``ranges`` with its checksums; the number of entries. Raises ``LocalError``."""

@@ -355,6 +355,52 @@ def test_a_new_log_file_is_synced_into_its_directory(tmp_path: Path, monkeypatch
     store.close()
 
 
+def test_a_log_that_is_started_long_after_the_last_one_is_synced_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PlyvelChainStore.initialise(tmp_path / "chain", CHAIN)
+    store = open_chain(tmp_path / "chain")
+    monkeypatch.setattr(plyvel_store, "_TICK_US", 0)
+    synced: list[Path] = []
+    monkeypatch.setattr(plyvel_store, "sync_directory", synced.append)
+    listed = count_calls(monkeypatch, plyvel_store.os, "listdir")
+    for _ in range(10):
+        store.write([Record(b"small", b"1")])
+    assert listed() <= 1, "a directory that does not change is not listed"
+    for number in range(6):
+        store.write([Record(b"large/%d" % number, os.urandom(4 << 20))])
+    assert set(synced) == {tmp_path / "chain"}
+    store.close()
+
+
+def test_a_modification_time_is_believed_only_once_its_tick_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_us = 0
+    monkeypatch.setattr(plyvel_store, "monotonic_us", lambda: now_us)
+    watch = plyvel_store._DirectoryWatch(tmp_path)
+    assert not watch.is_unchanged()
+    now_us = 2_000_000
+    assert not watch.is_unchanged(), "an entry of the same tick would not show"
+    now_us = 3_000_000
+    assert watch.is_unchanged()
+    (tmp_path / "new").touch()
+    assert not watch.is_unchanged()
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> Callable[[], int]:
+    """Let calls of the function through; returns how many there were."""
+    calls: list[Any] = []
+    original = getattr(module, name)
+
+    def note(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(module, name, note)
+    return lambda: len(calls)
+
+
 def test_our_own_keys_are_hidden_and_protected(tmp_path: Path) -> None:
     PlyvelVoteLog.initialise(tmp_path / "votes", VOTES)
     log = PlyvelVoteLog(tmp_path / "votes", VOTES)
