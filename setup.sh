@@ -29,4 +29,5 @@ if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check -c cons
     complain "a dependency did not install; on Debian or Ubuntu its build may need: \
 sudo apt-get install build-essential python3-dev libgmp-dev libleveldb-dev"
 fi
+.venv/bin/python -m compileall -q primitives consensus crosslink shards node testnet tests
 touch .venv/.installed

@@ -7,12 +7,14 @@ supervisor only. What does not live here: which of them should run (``testnet.su
 
 from __future__ import annotations
 
+import compileall
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +34,7 @@ START_TIME_SLACK_MS: Final = 2_000
 """A process starts before it writes when it did; the kernel's clock for start times ticks coarsely."""
 MAX_OUTPUT_TAIL_BYTES: Final = 64 << 10
 _VARIABLE_PREFIX: Final = "RIALTO_"
+_PACKAGES: Final = ("primitives", "consensus", "crosslink", "shards", "node", "testnet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,14 @@ async def wait_gone(pids: Mapping[Path, int], timeout_s: float, poll_s: float = 
 
 
 # --- starting ----------------------------------------------------------------------------------------------
+
+
+async def compile_packages() -> None:
+    """Byte-compile what members run where that is not done yet, once: a dozen of them started together would each
+    compile all of it."""
+    root = Path(__file__).parent.parent
+    for name in _PACKAGES:
+        await trio.to_thread.run_sync(partial(compileall.compile_dir, root / name, quiet=2))
 
 
 async def spawn_member(home: Path, command: Sequence[str], environment: Mapping[str, str]) -> trio.Process:

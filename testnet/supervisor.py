@@ -51,6 +51,7 @@ from testnet.processes import (
     NODE_COMMAND,
     POLL_S,
     build_environment,
+    compile_packages,
     find_process,
     find_process_file,
     read_last_words,
@@ -175,6 +176,7 @@ class Supervisor:
         await self._adopt_orphans()
         absent = [slot for slot in self._slots.values() if not slot.lives]
         record_event(self.directory, "up", [slot.entry.name for slot in absent])
+        await compile_packages()
         async with trio.open_nursery() as nursery:
             for slot in absent:
                 nursery.start_soon(self._start, slot)
