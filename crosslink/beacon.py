@@ -360,6 +360,10 @@ class BeaconApplication:
         self._tree = StateTree(self._parameters.bucket_count)
         return self._tree.update(everything)
 
+    def remembers_batch(self, digest: bytes) -> bool:
+        """Whether a batch is known as executed, which it is until it expires."""
+        return digest in self._executed
+
     def genesis_records(self) -> Iterable[tuple[bytes, bytes]]:
         """Nothing is registered at height 0."""
         return ()

@@ -51,6 +51,10 @@ class Application(Protocol):
         transfers). Times are wall-clock ms: now, and when we executed our last block."""
         ...
 
+    def remembers_batch(self, digest: bytes) -> bool:
+        """Whether the state holds this batch as executed: until it expires, whatever becomes of its body."""
+        ...
+
     def load(self, records: Iterable[tuple[bytes, bytes]]) -> bytes:
         """Replace the state by these records (from the store); returns the state root, which the caller
         compares. Raises ``LocalError`` where they are not a state."""

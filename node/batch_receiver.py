@@ -52,10 +52,14 @@ class BatchReceiver:
     ) -> None:
         """A batch that somebody sent on his own account; raises ``RemoteError``. Nothing is said about one that we
         know, or that a block holds already."""
-        if self._is_known(digest) or self._chain.is_executed(digest):
+        if self._pool.find(digest) is not None or self._application.remembers_batch(digest):
             return
         body = decode_batch_body(batch, self._committee)
         if not executed_height < body.expiry_height <= executed_height + self._lifetime:
+            # Asked of the chain only here. Nearly every batch is new, and LevelDB compacts tables in which it was
+            # often asked for what is not there.
+            if self._chain.get_body(digest) is not None:
+                return
             raise RemoteError("BAD_EXPIRY", f"a batch that expires at {body.expiry_height}")
         self._pool.validate_quota(body.author, len(frame))
         verify_batch_signature(batch, digest, body.author, self._committee, self._scheme)

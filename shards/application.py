@@ -190,6 +190,10 @@ class ShardApplication:
 
     # --- state ---------------------------------------------------------------------------------------------
 
+    def remembers_batch(self, digest: bytes) -> bool:
+        """Whether a batch is known as executed, which it is until it expires."""
+        return digest in self._executed
+
     def genesis_records(self) -> Iterable[tuple[bytes, bytes]]:
         """The state at height 0."""
         return encode_genesis(build_genesis_venue(self._parameters, self._mint_limit))

@@ -170,6 +170,10 @@ class NoopApplication:
 
     # --- state ---------------------------------------------------------------------------------------------
 
+    def remembers_batch(self, digest: bytes) -> bool:
+        """Whether a batch is known as executed, which it is until it expires."""
+        return digest in self._executed
+
     def genesis_records(self) -> Iterable[tuple[bytes, bytes]]:
         """The state at height 0."""
         return ((TOTALS_KEY, encode(GENESIS_TOTALS)),)

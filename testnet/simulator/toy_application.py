@@ -119,6 +119,10 @@ class ToyApplication:
         self._tree = StateTree(BUCKETS)
         return self._tree.update(everything)
 
+    def remembers_batch(self, digest: bytes) -> bool:
+        """Whether a batch is known as executed, which it is until it expires."""
+        return digest in self._executed
+
     def genesis_records(self) -> Iterable[tuple[bytes, bytes]]:
         """Nothing is applied at height 0."""
         return ()

@@ -136,5 +136,9 @@ class ToyApplication:
         self._executed.load(batches)
         return self._tree.update(everything)
 
+    def remembers_batch(self, digest: bytes) -> bool:
+        """Whether a batch is known as executed, which it is until it expires."""
+        return digest in self._executed
+
     def genesis_records(self) -> Iterable[tuple[bytes, bytes]]:
         return ((b"vgenesis", b"1"),)
