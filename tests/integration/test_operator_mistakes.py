@@ -128,11 +128,15 @@ BAD_TOPOLOGIES = {
 
 
 async def test_a_bad_topology_file_is_refused_by_the_name_of_what_is_wrong(tmp_path: Path) -> None:
-    file = tmp_path / "topology.toml"
-    for text, word in BAD_TOPOLOGIES.values():
+    async def refuse(name: str, text: str, word: str) -> None:
+        file = tmp_path / f"{name}.toml"
         file.write_text(text)
         line = (await up(tmp_path, "--topology", str(file))).refusal()
         assert word in line, line
+
+    async with trio.open_nursery() as nursery:
+        for number, (text, word) in enumerate(BAD_TOPOLOGIES.values()):
+            nursery.start_soon(refuse, f"topology{number}", text, word)
     line = (await up(tmp_path, "--engine", "raft")).refusal()
     assert "no consensus engine 'raft'; installed:" in line and "pbft" in line
     assert "nowhere.toml" in (await up(tmp_path, "--topology", str(tmp_path / "nowhere.toml"))).refusal()

@@ -1,12 +1,12 @@
-"""A validator whose databases are gone joins its running network by snapshot, as real processes, while they trade.
+"""A validator whose databases are gone joins its running committee by snapshot, as real processes, under load.
 
-Everybody prunes to the least that is allowed, so there is no other way in.
+Everybody prunes to the least that is allowed, so there is no other way in. One network has a shard of each engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,16 @@ from tests.integration.live_network import LiveNetwork, Trader, certify, open_tr
 
 pytestmark = pytest.mark.process
 
+ENGINES = ("pbft", "tendermint", "hotstuff")
 TOPOLOGY = """
 [beacon]
 validators = 1
-[[shards]]
-engine = "{engine}"
 [node.chain]
 keep = 16
 snapshot_blocks = 24
 snapshot_gap_blocks = 48
-"""
-FRESH = "s0v3"
-PAYERS = ("s0v0", "s0v1", "s0v2")
+""" + "".join(f'[[shards]]\nengine = "{engine}"\n' for engine in ENGINES)
+PAYERS = 3
 GROWTH_DEADLINE_S = 120
 JOIN_DEADLINE_S = 90
 
@@ -45,13 +43,14 @@ async def _pay_without_end(client: NodeClient, trader: Trader) -> None:
 
 
 @asynccontextmanager
-async def _load(live: LiveNetwork) -> AsyncIterator[None]:
+async def _load(live: LiveNetwork, shard: int) -> AsyncIterator[None]:
     """Each payer waits for the certificate before it pays again: some ten blocks a second."""
-    async with live.client(PAYERS[0]) as first, live.client(PAYERS[1]) as second, live.client(PAYERS[2]) as third:
-        traders = await open_traders(live.network, first, 0, len(PAYERS))
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(live.client(f"s{shard}v{index}")) for index in range(PAYERS)]
+        traders = await open_traders(live.network, clients[0], shard, PAYERS)
         # Inside the clients, which must outlive who pays through them.
         async with trio.open_nursery() as nursery:
-            for client, trader in zip((first, second, third), traders, strict=True):
+            for client, trader in zip(clients, traders, strict=True):
                 nursery.start_soon(_pay_without_end, client, trader)
             yield
             nursery.cancel_scope.cancel()
@@ -62,47 +61,47 @@ async def _read_status(client: NodeClient) -> dict[str, Any]:
     return status
 
 
-@pytest.mark.parametrize("engine", ["pbft", "tendermint", "hotstuff"])
-async def test_a_validator_without_databases_joins_while_the_others_trade_and_then_is_needed(
-    tmp_path: Path, engine: str
-) -> None:
+async def test_validators_without_databases_join_while_the_others_trade_and_then_are_needed(tmp_path: Path) -> None:
     topology = tmp_path / "small.toml"
-    topology.write_text(TOPOLOGY.format(engine=engine))
+    topology.write_text(TOPOLOGY)
     live = LiveNetwork(tmp_path, "joining")
     try:
         await live.up("--topology", str(topology))
-        await _join_under_load(live)
-        await _verify_pruned(live)
-        await _need_the_new_one(live)
+        for step in (_join_under_load, _verify_pruned, _need_the_new_one):
+            async with trio.open_nursery() as nursery:
+                for shard in range(len(ENGINES)):
+                    nursery.start_soon(step, live, shard)
+        await live.wait_whole()
         outcome = await live.testnet("check", "--json")
         assert outcome.json["ok"], [row for row in outcome.json["checks"] if not row["ok"]]
     finally:
         await live.end()
 
 
-async def _join_under_load(live: LiveNetwork) -> None:
-    async with _load(live), live.client(PAYERS[0]) as old, live.client(FRESH) as fresh:
+async def _join_under_load(live: LiveNetwork, shard: int) -> None:
+    fresh_name = f"s{shard}v3"
+    async with _load(live, shard), live.client(f"s{shard}v0") as old, live.client(fresh_name) as fresh:
 
         async def is_grown() -> bool:
             return int((await _read_status(old))["transactions_from"]) > 24
 
-        await wait_true(is_grown, "blocks that everybody has pruned", GROWTH_DEADLINE_S)
-        (await live.testnet("restart", FRESH, "--fresh")).check()
+        await wait_true(is_grown, f"blocks that all of shard {shard} has pruned", GROWTH_DEADLINE_S)
+        (await live.testnet("restart", fresh_name, "--fresh")).check()
 
         async def is_level() -> bool:
             mine, theirs = await _read_status(fresh), await _read_status(old)
             return mine["in_sync"] and mine["certified_height"] >= theirs["certified_height"] - 20
 
-        await wait_true(is_level, f"{FRESH} in sync", JOIN_DEADLINE_S)
+        await wait_true(is_level, f"{fresh_name} in sync", JOIN_DEADLINE_S)
         status = await _read_status(fresh)
         assert status["headers_from"] >= 24, "it came by snapshot"
         assert status["joining"] is None
-        assert live.pids()[FRESH], "in one process from its start on"
+        assert live.pids()[fresh_name], "in one process from its start on"
 
 
-async def _verify_pruned(live: LiveNetwork) -> None:
+async def _verify_pruned(live: LiveNetwork, shard: int) -> None:
     """Old transactions are gone everywhere, old headers only where they never were."""
-    async with live.client(PAYERS[0]) as old, live.client(FRESH) as fresh:
+    async with live.client(f"s{shard}v0") as old, live.client(f"s{shard}v3") as fresh:
         assert (await old.block(2))["header"]["height"] == 2
         for client in (old, fresh):
             with pytest.raises(RemoteError, match="PRUNED"):
@@ -113,17 +112,16 @@ async def _verify_pruned(live: LiveNetwork) -> None:
         assert read_metric(await fresh.metrics(), "rialto_replica_snapshot_first_height") >= 24
 
 
-async def _need_the_new_one(live: LiveNetwork) -> None:
+async def _need_the_new_one(live: LiveNetwork, shard: int) -> None:
     """Once it may vote, the committee goes on with it in place of another."""
-    async with live.client(FRESH) as fresh:
-        async with _load(live):
+    async with live.client(f"s{shard}v3") as fresh:
+        async with _load(live, shard):
 
             async def is_voting() -> bool:
                 return (await _read_status(fresh))["standing"] == "voting"
 
-            await wait_true(is_voting, f"{FRESH} votes", JOIN_DEADLINE_S)
-        (await live.testnet("kill", PAYERS[1])).check()
-        (payer,) = await open_traders(live.network, fresh, 0, 1)
+            await wait_true(is_voting, f"s{shard}v3 votes", JOIN_DEADLINE_S)
+        (await live.testnet("kill", f"s{shard}v1")).check()
+        (payer,) = await open_traders(live.network, fresh, shard, 1)
         assert (await certify(fresh, payer.pay())).code == "OK"
-        (await live.testnet("restart", PAYERS[1])).check()
-        await live.wait_whole()
+        (await live.testnet("restart", f"s{shard}v1")).check()
