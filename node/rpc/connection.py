@@ -217,8 +217,17 @@ class Connection(TCPServer):
         self._task_group.spawn(self._end_lingering)
 
     async def _end_lingering(self) -> None:
-        await self._lifetime.sleep(LINGER_S)
+        lifetime = self._lifetime
+        with trio.move_on_after(LINGER_S):
+            async with trio.open_nursery() as nursery:
+                for event in (lifetime.ended, lifetime.terminated):
+                    nursery.start_soon(_cancel_after, event, nursery.cancel_scope)
         await self.stream.aclose()
+
+
+async def _cancel_after(event: trio.Event | EventWrapper, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 def _address(name: Any) -> tuple[str, int] | None:

@@ -157,6 +157,7 @@ async def test_a_client_that_sends_its_refused_body_to_the_end_reads_the_refusal
             answer += await read_all(stream)
             assert code in answer
             assert b"connection: close" in answer.lower()
+            await stream.aclose()
         with trio.fail_after(DEADLINE_S):
             while node.server.connections:
                 await trio.lowlevel.checkpoint()
