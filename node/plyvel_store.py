@@ -62,8 +62,8 @@ _SEQUENCE_BYTES: Final = 8
 
 _OPTIONS: Final[dict[DatabaseKind, dict[str, Any]]] = {
     # LevelDB holds up to two write buffers of each, and a machine runs many validators. The filter keeps a question
-    # for what is not there from reading, and mapping, tables; LevelDB counts it as a seek all the same, and compacts
-    # a table after a hundred of them, so no such question belongs on a path that every message takes.
+    # for what is not there from reading tables. It counts as a seek all the same, and after a hundred LevelDB
+    # compacts the table; so no such question belongs on a path that every message takes.
     DatabaseKind.VOTES: {"write_buffer_size": 1 << 20, "lru_cache_size": 1 << 19, "compression": None},
     DatabaseKind.CHAIN: {
         "write_buffer_size": 1 << 20,
@@ -106,27 +106,30 @@ def compute_percentile(samples: Sequence[int], per_cent: int) -> int:
 
 
 class _DirectoryWatch:
-    """Tells a directory without new entries from its modification time, which costs a tenth of listing it.
+    """Tells from its modification time that a directory has no new entries, which costs a tenth of listing it.
 
-    A file system's clock may stand still for up to ``_TICK_US``: a time says nothing until it has been seen
-    unchanged for so long, for what came in the same tick would not have changed it.
+    A file system's clock may stand still for up to ``_TICK_US``, and what comes in the same tick changes nothing.
+    So a time is believed only once the directory was listed again after its tick was over.
     """
 
-    __slots__ = ("_path", "_seen_ns", "_since_us")
+    __slots__ = ("_is_settled", "_path", "_seen_ns", "_since_us")
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
         self._seen_ns = -1
         self._since_us = 0
+        self._is_settled = False
 
     def is_unchanged(self) -> bool:
-        """Whether no entry came or went since the last call that said no."""
+        """Whether no entry came since the caller last listed the directory; it does so after each no."""
         modified_ns = os.stat(self._path).st_mtime_ns
-        now_us = monotonic_us()
         if modified_ns != self._seen_ns:
-            self._seen_ns, self._since_us = modified_ns, now_us
+            self._seen_ns, self._since_us, self._is_settled = modified_ns, monotonic_us(), False
             return False
-        return now_us - self._since_us > _TICK_US
+        if self._is_settled:
+            return True
+        self._is_settled = monotonic_us() - self._since_us > _TICK_US
+        return False
 
 
 class _Database:

@@ -204,8 +204,8 @@ class Connection(TCPServer):
         if isinstance(event, Closed) and protocol.is_interrupted:
             try:
                 await self._linger()
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                # The client is gone already.
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+                # The client is gone already, or takes nothing.
                 await self._close()
             await protocol.handle(Closed())
             return

@@ -366,7 +366,7 @@ def test_a_log_that_is_started_long_after_the_last_one_is_synced_too(
     listed = count_calls(monkeypatch, plyvel_store.os, "listdir")
     for _ in range(10):
         store.write([Record(b"small", b"1")])
-    assert listed() <= 1, "a directory that does not change is not listed"
+    assert listed() <= 3, "a directory that does not change is not listed"
     for number in range(6):
         store.write([Record(b"large/%d" % number, os.urandom(4 << 20))])
     assert set(synced) == {tmp_path / "chain"}
@@ -383,6 +383,7 @@ def test_a_modification_time_is_believed_only_once_its_tick_is_over(
     now_us = 2_000_000
     assert not watch.is_unchanged(), "an entry of the same tick would not show"
     now_us = 3_000_000
+    assert not watch.is_unchanged(), "what came late in that tick is found by listing once more"
     assert watch.is_unchanged()
     (tmp_path / "new").touch()
     assert not watch.is_unchanged()
