@@ -12,7 +12,8 @@ import typer
 
 from node.cli.options import JsonOption
 from node.cli.output import print_json, print_line
-from node.cli.session import load_signer, prompt_if_terminal
+from node.cli.prompt import find_prompt
+from node.cli.session import load_signer
 from node.durable_files import PRIVATE_FILE_MODE, create_file
 from node.keystore import create_key, export_pem, import_seed, load_seed, read_passphrase
 from primitives.errors import LocalError
@@ -60,7 +61,7 @@ def export_key(
     as_json: JsonOption = False,
 ) -> None:
     """Write the key as PEM that is NOT encrypted."""
-    signer_seed = load_seed(file, read_passphrase(file, os.environ, prompt_if_terminal()))
+    signer_seed = load_seed(file, read_passphrase(file, os.environ, find_prompt()))
     pem = export_pem(signer_seed)
     if to is not None:
         create_file(to, pem, PRIVATE_FILE_MODE)
@@ -80,7 +81,8 @@ def _write(file: Path, seed: bytes, as_json: bool) -> None:
 
 
 def _prompt_twice(text: str) -> str:
-    prompt = prompt_if_terminal()
+    prompt = find_prompt()
+    assert prompt is not None, "somebody is there to ask"
     first: str = prompt(text)
     if prompt("Once more: ") != first:
         raise LocalError("the passphrases differ")

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import replace
-from getpass import getpass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from node.cli.prompt import find_prompt
 from primitives.errors import LocalError
 
 node_app = typer.Typer(help="Run one validator.", no_args_is_help=True)
@@ -43,7 +42,7 @@ def init(
     from primitives.identifiers import format_member
 
     loaded = read_genesis(genesis)
-    passphrase = read_passphrase(key, os.environ, _prompt())
+    passphrase = read_passphrase(key, os.environ, find_prompt())
     secret = load_seed(key, passphrase)
     shard, index = find_membership(loaded, secret)
     config = NodeConfig(
@@ -65,7 +64,7 @@ def start(
     from node.runtime import start_node
 
     environment = {**os.environ, "RIALTO_CHECKS_PARANOID": "true"} if paranoid else os.environ
-    start_node(home.absolute(), environment, _prompt())
+    start_node(home.absolute(), environment, find_prompt())
 
 
 @node_app.command()
@@ -80,11 +79,11 @@ def rebuild(
     from node.home import forget_votes, rebuild_chain
 
     if forgets_votes:
-        aside = forget_votes(home.absolute(), os.environ, _prompt())
+        aside = forget_votes(home.absolute(), os.environ, find_prompt())
         kept = "" if aside is None else f"; the old one is kept as {aside.name}"
         typer.echo(f"{home}: has an empty vote log{kept}; start the node, and it abstains until it may vote again")
         return
-    aside = rebuild_chain(home.absolute(), os.environ, _prompt())
+    aside = rebuild_chain(home.absolute(), os.environ, find_prompt())
     kept = "" if aside is None else f"; the old one is kept as {aside.name}"
     typer.echo(f"{home}: has an empty chain store{kept}; start the node, and it catches up")
 
@@ -109,7 +108,3 @@ def status(home: Home, as_json: AsJson = False) -> None:
     width = max(len(field) for field in answer)
     for field, value in answer.items():
         typer.echo(f"{field:<{width}}  {value}")
-
-
-def _prompt() -> Any:
-    return getpass if sys.stdin.isatty() else None

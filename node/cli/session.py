@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from node.cli.network_file import Target
+from node.cli.prompt import find_prompt
 from node.clock import wall_ms
 from node.keystore import load_seed, read_passphrase
 from primitives.errors import LocalError, RemoteError
@@ -43,12 +42,7 @@ def load_signer(path: Path) -> Ed25519Signer:
     """The key in a file, with its passphrase from the environment, a file beside it or the terminal."""
     if not path.exists():
         raise LocalError(f"--key: there is no file {path}")
-    return Ed25519Signer(load_seed(path, read_passphrase(path, os.environ, prompt_if_terminal())))
-
-
-def prompt_if_terminal() -> Any:
-    """How to ask for a passphrase; ``None`` where nobody can answer."""
-    return getpass if sys.stdin.isatty() else None
+    return Ed25519Signer(load_seed(path, read_passphrase(path, os.environ, find_prompt())))
 
 
 @asynccontextmanager

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from testnet.cli import PARTS, run
+from testnet.cli import run
+from testnet.command_line import PARTS
 from testnet.supervisor_lock import hold_supervisor_lock
 from tests.testnet.network_setup import create_small_network
 
@@ -137,3 +138,14 @@ def test_help_imports_no_part_and_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_start_of_a_node_loads_nothing_of_the_command_line() -> None:
+    code = (
+        "import sys; from testnet.cli import run; assert run(['node', 'start', '--home', 'absent']) == 1;"
+        "heavy = {'typer', 'pydantic', 'httpx'} & set(sys.modules);"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == f"error: cannot read {ROOT / 'absent' / 'config.toml'}: No such file or directory\n"
