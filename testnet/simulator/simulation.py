@@ -23,7 +23,8 @@ from testnet.simulator.world import World
 LIVENESS_BOUND_US: Final = 120 * US_PER_S
 """Many capped view timeouts (8 s): a leader that shows members different faces lets one of them have its batches
 ordered only as fast as the others relay them."""
-QUIET_BOUND_US: Final = 60 * US_PER_S
+QUIET_BOUND_US: Final = 120 * US_PER_S
+"""As long for the same reason: what a liar gave to one member alone must be ordered before anybody rests."""
 LIVE_LOAD_US: Final = US_PER_S
 """How long clients go on after healing, so that new work is certified and not only old."""
 

@@ -61,12 +61,14 @@ class Trace:
     def note_event(self, now_us: int, name: str, event: ReplicaEvent) -> None:
         """A replica takes an event."""
         place = self._places[name]
-        if self._sink is not None or type(event) is not FrameReceived:
+        if type(event) is not FrameReceived:
             letter, detail = describe_event(event)
             self._add(now_us, place, letter, detail)
             return
         self._hash(now_us, place, crc32(event.body, event.kind))
         self._kept.append((now_us, place, "", event))
+        if self._sink is not None:
+            self._sink(self._format(now_us, place, "", event))
 
     @property
     def tail(self) -> list[str]:

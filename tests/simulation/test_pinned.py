@@ -17,6 +17,7 @@ PINNED = {
     "a body inside an old payload was held again after its block was executed": (1123, TOY, 8),
     "a restarted member attested blocks that its log did not hold": (1, SHARDED, 4),
     "the certified height was told once, and who missed it held up the next": (25, TENDERMINT, 6),
+    "what a liar gave to one member alone took a minute to be ordered": (430, TOY, 6),
 }
 
 

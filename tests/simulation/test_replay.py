@@ -22,6 +22,10 @@ def test_a_seed_gives_the_same_trace_again_and_another_seed_another() -> None:
     assert hash_here(SEED + 1, TOY) != first
 
 
+def test_a_run_that_is_looked_at_has_the_same_hash() -> None:
+    assert simulate(draw_plan(SEED, TOY, SHORT_US), [].append).trace_hash == hash_here(SEED, TOY)
+
+
 def test_every_line_has_the_same_width_and_names_its_member_by_its_column() -> None:
     lines: list[str] = []
     simulate(draw_plan(SEED, TOY, SHORT_US // 4), lines.append)
