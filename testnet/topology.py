@@ -47,7 +47,7 @@ MAX_TOPOLOGY_BYTES: Final = 1 << 20
 MAX_SHARDS: Final = 64
 MAX_VALIDATORS: Final = 64
 MAX_PROCESSES: Final = 256
-"""One machine: each process takes about 100 MB and two seconds of CPU to start."""
+"""One machine: each process takes about 80 MB, and two seconds of CPU to start."""
 MAX_ACCOUNTS: Final = 1_024
 MAX_BALANCE: Final = 10**12
 MAX_SEED: Final = 2**63 - 1
