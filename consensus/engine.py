@@ -229,6 +229,7 @@ class EngineStatistics:
     primary: int
     last_certified: int
     slots_in_flight: int
+    """Above the certified height, as far as this member works on them: never more than the window."""
     view_changes: int
     buffered_bytes: int
     asked_view: int = 0

@@ -268,12 +268,19 @@ class HotStuffEngine:
     def statistics(self) -> EngineStatistics:
         """A snapshot for the API and the metrics."""
         state = self._state
-        last = state.tip.slot if state.proposal is None else max(state.tip.slot, state.proposal.block.slot)
+        height = state.tree.height
+        blocks = [state.tip]
+        if state.proposal is not None:
+            blocks.append(state.proposal.block)
+        # What others have certified further on is nothing that we work on: it comes by catching up.
+        slots = [block.slot for block in blocks if block.slot <= height + state.parameters.window_slots]
+        if state.vote is not None:
+            slots.append(state.vote.block.slot)
         return EngineStatistics(
             view=state.view,
             primary=state.terms.compute_leader(state.view),
-            last_certified=state.tree.height,
-            slots_in_flight=max(0, last - state.tree.height),
+            last_certified=height,
+            slots_in_flight=max(0, max(slots, default=0) - height),
             view_changes=state.counts.failed_views,
             buffered_bytes=sum(len(payload) for payload in state.held.values()),
             asked_view=max(state.view, state.ballot.voted, state.ballot.gave_up),

@@ -11,6 +11,7 @@ from testnet.simulator.scheduler import US_PER_S
 from tests.simulation.runs import SHARDED, TOY, require_ok, run_seed
 
 TENDERMINT = replace(TOY, engine="tendermint")
+HOTSTUFF = replace(TOY, engine="hotstuff")
 PINNED = {
     "the log let go of a certificate that the chain store had not synced": (7, TOY, 4),
     "a silent partition left own batches behind that nobody else had": (114, TOY, 5),
@@ -18,6 +19,7 @@ PINNED = {
     "a restarted member attested blocks that its log did not hold": (1, SHARDED, 4),
     "the certified height was told once, and who missed it held up the next": (25, TENDERMINT, 6),
     "what a liar gave to one member alone took a minute to be ordered": (430, TOY, 6),
+    "what others had certified counted as in flight at a member that was behind": (601, HOTSTUFF, 6),
 }
 
 
