@@ -141,7 +141,12 @@ def wait_children(parent: int, count: int) -> list[psutil.Process]:
 def test_an_interrupted_campaign_ends_its_workers(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "testnet.cli", "simulate", "--seeds", "1..100000", "--jobs", "2"]
     process = subprocess.Popen(
-        [*command, "--schedules", str(tmp_path)], cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True
+        [*command, "--schedules", str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell has what it runs in the background ignore Ctrl-C, and the tests may be run there.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     workers = wait_children(process.pid, 3)
     os.kill(process.pid, signal.SIGINT)
