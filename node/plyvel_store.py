@@ -40,7 +40,7 @@ from node.database_identity import (
     describe_remedy,
     encode_identity,
 )
-from node.durable_files import create_directory, sync_directory
+from node.durable_files import DirectoryWatch, create_directory, sync_directory
 from node.leveldb_log import check_logs
 from node.store import CAPTURE_KEY
 from primitives.errors import LocalError
@@ -50,10 +50,7 @@ FULL_CHECK_BYTES: Final = 1 << 30
 SYNC_SAMPLES: Final = 1_024
 """Syncs over which the percentiles are taken: about ten seconds of a busy validator."""
 PROBE_SAMPLES: Final = 100
-_TICK_US: Final = 2_500_000
-"""Longer than the coarsest modification times in use (2 s)."""
 
-_RESERVED: Final = b"\x00"
 _FIRST_KEY: Final = b"\x01"
 _IDENTITY_KEY: Final = b"\x00identity"
 _PROBE_KEY: Final = b"\x00probe"
@@ -105,33 +102,6 @@ def compute_percentile(samples: Sequence[int], per_cent: int) -> int:
     return sorted(samples)[(len(samples) * per_cent + 99) // 100 - 1]
 
 
-class _DirectoryWatch:
-    """Tells from its modification time that a directory has no new entries, which costs a tenth of listing it.
-
-    A file system's clock may stand still for up to ``_TICK_US``, and what comes in the same tick changes nothing.
-    So a time is believed only once the directory was listed again after its tick was over.
-    """
-
-    __slots__ = ("_is_settled", "_path", "_seen_ns", "_since_us")
-
-    def __init__(self, path: Path) -> None:
-        self._path = str(path)
-        self._seen_ns = -1
-        self._since_us = 0
-        self._is_settled = False
-
-    def is_unchanged(self) -> bool:
-        """Whether no entry came since the caller last listed the directory; it does so after each no."""
-        modified_ns = os.stat(self._path).st_mtime_ns
-        if modified_ns != self._seen_ns:
-            self._seen_ns, self._since_us, self._is_settled = modified_ns, monotonic_us(), False
-            return False
-        if self._is_settled:
-            return True
-        self._is_settled = monotonic_us() - self._since_us > _TICK_US
-        return False
-
-
 class _Database:
     """One LevelDB directory that is ours. Not for use by two threads at once, except for reading."""
 
@@ -155,7 +125,7 @@ class _Database:
         self._failed = False
         self._sync_us: deque[int] = deque(maxlen=SYNC_SAMPLES)
         self._writes = self._records = self._written_bytes = self._syncs = 0
-        self._directory = _DirectoryWatch(self.path)
+        self._directory = DirectoryWatch(self.path)
         self._database = _open(self.path, identity)
         try:
             check_identity(path, self.get(_IDENTITY_KEY), identity)

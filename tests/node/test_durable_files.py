@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from node import durable_files
 from node.durable_files import create_directory, create_file, read_file, replace_file
 from primitives.errors import LocalError
 
@@ -78,3 +79,19 @@ def test_impossible_places_are_local_errors(tmp_path: Path) -> None:
         read_file(tmp_path / "missing", 10)
     with pytest.raises(LocalError, match="more than 3 bytes"):
         read_file(tmp_path / "file", 3)
+
+
+def test_a_modification_time_is_believed_only_once_its_tick_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_us = 0
+    monkeypatch.setattr(durable_files, "monotonic_us", lambda: now_us)
+    watch = durable_files.DirectoryWatch(tmp_path)
+    assert not watch.is_unchanged()
+    now_us = 2_000_000
+    assert not watch.is_unchanged(), "an entry of the same tick would not show"
+    now_us = 3_000_000
+    assert not watch.is_unchanged(), "what came late in that tick is found by listing once more"
+    assert watch.is_unchanged()
+    (tmp_path / "new").touch()
+    assert not watch.is_unchanged()

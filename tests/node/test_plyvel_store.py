@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consensus.engine import Record
-from node import plyvel_store
+from node import durable_files, plyvel_store
 from node.database_identity import DatabaseIdentity, DatabaseKind, encode_identity
 from node.plyvel_store import PlyvelChainStore, PlyvelVoteLog, compute_percentile
 from primitives.errors import LocalError
@@ -360,7 +360,7 @@ def test_a_log_that_is_started_long_after_the_last_one_is_synced_too(
 ) -> None:
     PlyvelChainStore.initialise(tmp_path / "chain", CHAIN)
     store = open_chain(tmp_path / "chain")
-    monkeypatch.setattr(plyvel_store, "_TICK_US", 0)
+    monkeypatch.setattr(durable_files, "TICK_US", 0)
     synced: list[Path] = []
     monkeypatch.setattr(plyvel_store, "sync_directory", synced.append)
     listed = count_calls(monkeypatch, plyvel_store.os, "listdir")
@@ -371,22 +371,6 @@ def test_a_log_that_is_started_long_after_the_last_one_is_synced_too(
         store.write([Record(b"large/%d" % number, os.urandom(4 << 20))])
     assert set(synced) == {tmp_path / "chain"}
     store.close()
-
-
-def test_a_modification_time_is_believed_only_once_its_tick_is_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now_us = 0
-    monkeypatch.setattr(plyvel_store, "monotonic_us", lambda: now_us)
-    watch = plyvel_store._DirectoryWatch(tmp_path)
-    assert not watch.is_unchanged()
-    now_us = 2_000_000
-    assert not watch.is_unchanged(), "an entry of the same tick would not show"
-    now_us = 3_000_000
-    assert not watch.is_unchanged(), "what came late in that tick is found by listing once more"
-    assert watch.is_unchanged()
-    (tmp_path / "new").touch()
-    assert not watch.is_unchanged()
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> Callable[[], int]:
