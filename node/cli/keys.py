@@ -75,7 +75,7 @@ def export_key(
 def _write(file: Path, seed: bytes, as_json: bool) -> None:
     if file.exists():
         raise LocalError(f"{file} exists already: keys are never overwritten")
-    passphrase = read_passphrase(file, os.environ, _prompt_twice if sys.stdin.isatty() else None)
+    passphrase = read_passphrase(file, os.environ, _prompt_twice if find_prompt() else None)
     create_key(file, seed, passphrase)
     _show(file, Ed25519Signer(seed), as_json)
 
