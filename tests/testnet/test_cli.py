@@ -130,22 +130,23 @@ def test_every_part_of_the_command_line_loads(capsys: pytest.CaptureFixture[str]
         assert "Usage: rialto" in capsys.readouterr().out
 
 
-def test_help_imports_no_part_and_no_heavy_library() -> None:
+def run_importing_none_of(heavy: set[str], arguments: list[str], status: int) -> str:
+    """What a command line that imports nothing of that prints on standard error, in a process of its own."""
     code = (
-        "import sys; from testnet.cli import run; assert run(['--help']) == 0;"
-        "heavy = {'httpx', 'libp2p', 'litestar', 'plyvel', 'testnet.commands', 'node.cli.node'} & set(sys.modules);"
+        f"import sys; from testnet.cli import run; assert run({arguments!r}) == {status};"
+        f"heavy = {heavy!r} & set(sys.modules);"
         "sys.exit(f'imported: {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_help_imports_no_part_and_no_heavy_library() -> None:
+    heavy = {"httpx", "libp2p", "litestar", "plyvel", "testnet.commands", "node.cli.node"}
+    run_importing_none_of(heavy, ["--help"], 0)
 
 
 def test_the_start_of_a_node_loads_nothing_of_the_command_line() -> None:
-    code = (
-        "import sys; from testnet.cli import run; assert run(['node', 'start', '--home', 'absent']) == 1;"
-        "heavy = {'typer', 'pydantic', 'httpx'} & set(sys.modules);"
-        "sys.exit(f'imported: {heavy}' if heavy else 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == f"error: cannot read {ROOT / 'absent' / 'config.toml'}: No such file or directory\n"
+    errors = run_importing_none_of({"typer", "pydantic", "httpx"}, ["node", "start", "--home", "absent"], 1)
+    assert errors == f"error: cannot read {ROOT / 'absent' / 'config.toml'}: No such file or directory\n"
