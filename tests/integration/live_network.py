@@ -44,6 +44,8 @@ VOTES_AGAIN_S = 10
 """How soon a restarted validator has to vote again, from the moment that it was asked for."""
 POLL_S = 0.1
 VALID_MS = 120_000
+NONCES_LEFT_FREE = 32
+"""For what an earlier user of the account has under way: one that was cut off does not know whether it will run."""
 LEAST_AMOUNT = 10_000
 """The least transfer, in quantums."""
 PRICE_TICKS = {0: 600_000, 1: 300_000}
@@ -215,9 +217,9 @@ class Trader:
 
     @classmethod
     async def open(cls, network: Network, account: AccountEntry, client: NodeClient, shard: int) -> Trader:
-        """With the nonce that the chain knows; an account that is new here begins at 0."""
+        """Beyond the nonces that the chain knows of, or that may still be under way; a new account begins at 0."""
         try:
-            nonce = (await client.account(account.address))["nonce"]
+            nonce = (await client.account(account.address))["nonce"] + NONCES_LEFT_FREE
         except RemoteError as error:
             if error.code != "NOT_FOUND":
                 raise

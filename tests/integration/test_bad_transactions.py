@@ -79,10 +79,10 @@ async def test_what_no_block_may_hold_is_refused_at_the_port_with_code_and_sente
 
 
 async def open_seasoned_trader(live: LiveNetwork, client: NodeClient) -> Trader:
-    """One that has used its first nonces."""
-    (trader,) = await open_traders(live.network, client, 0, 1)
-    while trader.nonce < 2:
-        assert (await certify(client, trader.pay())).code == "OK"
+    """One that has used its first nonce, and a later one; nobody else signs for its account."""
+    trader = await Trader.open(live.network, live.network.accounts_of(0)[-2], client, 0)
+    for changes in ({"nonce": 1}, {}):
+        assert (await certify(client, trader.sign(CancelAll(), **changes))).code == "OK"
     return trader
 
 
