@@ -27,7 +27,6 @@ from testnet.faults import (
 )
 from testnet.launch import launch_in_background
 from testnet.processes import (
-    build_environment,
     find_process,
     scan_processes,
     signal_process,
@@ -35,6 +34,7 @@ from testnet.processes import (
     wait_gone,
 )
 from testnet.progress import Progress
+from testnet.spawning import build_environment
 from testnet.supervisor import BIND_TIMEOUT_S, KILL_TIMEOUT_S, STOP_GRACE_S
 from testnet.supervisor_lock import is_supervised, wait_unsupervised
 

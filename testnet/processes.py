@@ -1,40 +1,30 @@
-"""Processes of members: starting them, finding them again, signalling them.
+"""Processes of members: finding them again, signalling them.
 
 A process is recognised by its command line, which names its home, and by its start time; a pid alone may be
 somebody else's by now and is never signalled. Each runs in a session of its own, so a terminal's Ctrl-C reaches the
-supervisor only. What does not live here: which of them should run (``testnet.supervisor``).
+supervisor only. What does not live here: starting them (``testnet.spawning``), which of them should run
+(``testnet.supervisor``).
 """
 
 from __future__ import annotations
 
-import compileall
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import psutil
 import trio
 
-from node.durable_files import PRIVATE_FILE_MODE
 from node.process_file import ProcessFile, read_process_file
 from primitives.errors import LocalError
 
-NODE_COMMAND: Final = (sys.executable, "-m", "testnet.cli", "node", "start")
 HOME_OPTION: Final = "--home"
-OUTPUT_FILE: Final = "output.log"
-PREVIOUS_OUTPUT_FILE: Final = "output.previous.log"
 POLL_S: Final = 0.05
 START_TIME_SLACK_MS: Final = 2_000
 """A process starts before it writes when it did; the kernel's clock for start times ticks coarsely."""
-MAX_OUTPUT_TAIL_BYTES: Final = 64 << 10
-_VARIABLE_PREFIX: Final = "RIALTO_"
-_PACKAGES: Final = ("primitives", "consensus", "crosslink", "shards", "node", "testnet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +88,9 @@ def scan_processes(homes: Iterable[Path]) -> dict[Path, int]:
 
 
 def _home_of(arguments: Sequence[str]) -> str | None:
-    for option, value in zip(arguments, arguments[1:], strict=False):
-        if option == HOME_OPTION:
-            return value
-    return None
+    """What follows the last option: a forked process has its whole command line in one piece, padded."""
+    _, option, home = " ".join(arguments).rstrip().rpartition(f" {HOME_OPTION} ")
+    return home if option else None
 
 
 # --- signalling --------------------------------------------------------------------------------------------
@@ -144,54 +133,3 @@ async def wait_gone(pids: Mapping[Path, int], timeout_s: float, poll_s: float = 
             await trio.sleep(poll_s)
             remaining = [home for home in remaining if is_process_of(pids[home], home)]
     return remaining
-
-
-# --- starting ----------------------------------------------------------------------------------------------
-
-
-async def compile_packages() -> None:
-    """Byte-compile what members run where that is not done yet, once: a dozen of them started together would each
-    compile all of it."""
-    root = Path(__file__).parent.parent
-    for name in _PACKAGES:
-        await trio.to_thread.run_sync(partial(compileall.compile_dir, root / name, quiet=2))
-
-
-async def spawn_member(home: Path, command: Sequence[str], environment: Mapping[str, str]) -> trio.Process:
-    """Start the member in a session of its own, its output in ``output.log``; raises ``LocalError``."""
-    output = home / OUTPUT_FILE
-    try:
-        if output.exists() and output.stat().st_size:
-            output.replace(home / PREVIOUS_OUTPUT_FILE)
-        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE_MODE)
-        try:
-            return await trio.lowlevel.open_process(
-                [*command, HOME_OPTION, str(home)],
-                stdin=subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
-                cwd=home,
-                env=build_environment(environment),
-                start_new_session=True,
-            )
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise LocalError(f"cannot start {home.name}: {error.strerror or error}") from error
-
-
-def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of members: without our own variables, which would give all the same port or passphrase."""
-    return {name: value for name, value in environment.items() if not name.startswith(_VARIABLE_PREFIX)}
-
-
-def read_last_words(home: Path) -> str:
-    """The last line that a process wrote to standard error before it ended."""
-    try:
-        with (home / OUTPUT_FILE).open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - MAX_OUTPUT_TAIL_BYTES))
-            lines = file.read().decode(errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    return lines[-1].strip().removeprefix("error: ") if lines else "it said nothing"

@@ -47,22 +47,19 @@ from testnet.faults import (
     record_event,
     send_faults,
 )
+from testnet.forking import ForkSpawner
 from testnet.processes import (
-    NODE_COMMAND,
     POLL_S,
-    build_environment,
-    compile_packages,
     find_process,
     find_process_file,
-    read_last_words,
     scan_processes,
     signal_process,
-    spawn_member,
     stop_processes,
     wait_gone,
 )
 from testnet.progress import Progress
 from testnet.readiness import READY_TIMEOUT_S, record_samples, wait_ready
+from testnet.spawning import MemberProcess, Spawner, build_environment, read_last_words
 from testnet.supervisor_lock import (
     FAILED,
     READY,
@@ -89,7 +86,7 @@ class MemberSlot:
 
     entry: MemberEntry
     pid: int | None = None
-    process: trio.Process | None = None
+    process: MemberProcess | None = None
     endpoint: ProcessFile | None = None
     ends_on_purpose: bool = False
     error: str | None = None
@@ -99,30 +96,33 @@ class MemberSlot:
         return self.pid is not None
 
 
+OpenSpawner = Callable[[trio.Nursery, Mapping[str, str]], Spawner]
+"""Who starts the members; gets the nursery of ``Supervisor.run`` and the environment."""
 ReadyCondition = Callable[[Network, Progress, float, Callable[[], str | None]], Awaitable[None]]
 """``testnet.readiness.wait_ready``, or what a test takes for it."""
 
 
 class Supervisor:
-    """Supervises ``network`` while ``run`` runs. ``command`` starts a member when given ``--home DIR``."""
+    """Supervises ``network`` while ``run`` runs."""
 
     def __init__(
         self,
         network: Network,
         environment: Mapping[str, str],
         progress: Progress,
-        command: Sequence[str] = NODE_COMMAND,
+        open_spawner: OpenSpawner = ForkSpawner,
         wait_until_ready: ReadyCondition = wait_ready,
     ) -> None:
         self.network = network
         self._environment = environment
         self._progress = progress
-        self._command = command
+        self._open_spawner = open_spawner
         self._wait_until_ready = wait_until_ready
         self._slots = {member.name: MemberSlot(member) for member in network.members}
         self._scope = trio.CancelScope()
         self._asked_to_stop = trio.Event()
         self._nursery: trio.Nursery | None = None
+        self._spawner: Spawner | None = None
 
     @property
     def directory(self) -> NetworkDirectory:
@@ -149,6 +149,7 @@ class Supervisor:
                 with self._scope:
                     async with trio.open_nursery() as nursery:
                         self._nursery = nursery
+                        self._spawner = self._open_spawner(nursery, self._environment)
                         await nursery.start(serve_control, self.directory.control_path, self._handlers())
                         await self._start_all()
                         outcome, reason = STOPPED, ""
@@ -176,7 +177,6 @@ class Supervisor:
         await self._adopt_orphans()
         absent = [slot for slot in self._slots.values() if not slot.lives]
         record_event(self.directory, "up", [slot.entry.name for slot in absent])
-        await compile_packages()
         async with trio.open_nursery() as nursery:
             for slot in absent:
                 nursery.start_soon(self._start, slot)
@@ -204,7 +204,8 @@ class Supervisor:
         """Start one member and wait until it has bound its ports; raises ``LocalError``."""
         entry = slot.entry
         (entry.home / PROCESS_FILE_NAME).unlink(missing_ok=True)
-        slot.process = await spawn_member(entry.home, self._command, self._environment)
+        assert self._spawner is not None, "members live inside run()"
+        slot.process = await self._spawner.spawn(entry.home)
         slot.pid, slot.ends_on_purpose, slot.error, slot.endpoint = slot.process.pid, False, None, None
         self._watch(slot)
         with trio.move_on_after(BIND_TIMEOUT_S):
@@ -276,16 +277,17 @@ class Supervisor:
         assert self._nursery is not None, "members live inside run()"
         self._nursery.start_soon(self._watch_end, slot, slot.process, slot.pid)
 
-    async def _watch_end(self, slot: MemberSlot, process: trio.Process | None, pid: int) -> None:
+    async def _watch_end(self, slot: MemberSlot, process: MemberProcess | None, pid: int) -> None:
+        status = None
         if process is not None:
-            await process.wait()
+            status = await process.wait()
         else:
             await wait_gone({slot.entry.home: pid}, math.inf, ADOPTED_POLL_S)
         if slot.pid != pid:
             return
         slot.pid, slot.process = None, None
         if not slot.ends_on_purpose and slot.endpoint is not None:
-            code = "" if process is None else f" with status {process.returncode}"
+            code = "" if status is None else f" with status {status}"
             words = f"ended{code}: {read_last_words(slot.entry.home)}"
             record_event(self.directory, "ended", [slot.entry.name], words)
             self._progress.note(f"{slot.entry.name} {words}")
@@ -400,6 +402,8 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         """Nothing survives: also what a cancelled start had just spawned."""
+        if self._spawner is not None:
+            await self._spawner.close()
         processes = [slot.process for slot in self._slots.values() if slot.process is not None]
         pids = scan_processes(slot.entry.home for slot in self._slots.values())
         self._progress.show(f"stopping {len(pids)} processes")

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import trio
 from testnet.directory import Network, NetworkDirectory, read_network
 from testnet.progress import Progress, SilentProgress
 from testnet.provision import create_network
+from testnet.spawning import CommandSpawner
 from testnet.supervisor import Supervisor
 from testnet.topology import BeaconTopology, ShardTopology, Topology
 
@@ -54,7 +55,11 @@ async def wait_at_once(
 
 
 def build_supervisor(directory: NetworkDirectory) -> Supervisor:
-    return Supervisor(read_network(directory), ENVIRONMENT, SilentProgress(), STUB_COMMAND, wait_at_once)
+    return Supervisor(read_network(directory), ENVIRONMENT, SilentProgress(), open_stub_spawner, wait_at_once)
+
+
+def open_stub_spawner(_: trio.Nursery, environment: Mapping[str, str]) -> CommandSpawner:
+    return CommandSpawner(STUB_COMMAND, environment)
 
 
 @asynccontextmanager
