@@ -20,9 +20,8 @@ import typer
 from node.cli.options import JsonOption, NameOption
 from node.cli.output import print_json, print_line
 from primitives.errors import LocalError
-from testnet.directory import Network, locate_network, open_network
+from testnet.directory import DEFAULT_NAME, Network, locate_network, open_network
 from testnet.faults import DEFAULT_LEASE_S
-from testnet.launch import DEFAULT_NAME, StateProgress, hold_network, launch_in_background, prepare_network
 from testnet.progress import Progress, close_progress, open_progress
 from testnet.topology import DEFAULT_SHARDS, DEFAULT_VALIDATORS, Topology, build_topology, read_topology
 from testnet.workloads.options import (
@@ -85,6 +84,8 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Start a network, wait until it is ready, and hold it until Ctrl-C."""
+    from testnet.launch import hold_network, launch_in_background, prepare_network
+
     wanted = _choose_topology(shards, validators, beacon_validators, topology, engine, seed)
     with _progress(as_json) as progress:
         directory = prepare_network(name, wanted, os.environ, progress)
@@ -216,6 +217,8 @@ def _print_log_line(line: Any, as_json: bool) -> None:
 @testnet_app.command(hidden=True)
 def supervise(name: Annotated[str, typer.Option()]) -> None:
     """What ``up --detach`` leaves running."""
+    from testnet.launch import StateProgress, hold_network
+
     directory = locate_network(name, os.environ)
 
     async def stay_silent(_: Supervisor) -> None:

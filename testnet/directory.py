@@ -37,6 +37,7 @@ from shards.noop.parameters import is_noop
 RUNS_VARIABLE: Final = "RIALTO_RUNS"
 RUNS_FOLDER: Final = "runs"
 LATEST: Final = "latest"
+DEFAULT_NAME: Final = "devnet"
 MAX_JSON_BYTES: Final = 16 << 20
 FORMAT_VERSION: Final = 1
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")

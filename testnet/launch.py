@@ -27,13 +27,13 @@ from testnet.directory import (
     read_network,
     validate_name,
 )
+from testnet.processes import STOP_GRACE_S
 from testnet.progress import Progress
 from testnet.provision import create_network
-from testnet.supervisor import STOP_GRACE_S, Supervisor
+from testnet.supervisor import Supervisor
 from testnet.supervisor_lock import READY, STARTING, is_supervised, read_supervisor_state, write_supervisor_state
 from testnet.topology import Topology, read_topology, render_topology
 
-DEFAULT_NAME: Final = "devnet"
 SUPERVISE_COMMAND: Final = (sys.executable, "-m", "testnet.cli", "testnet", "supervise")
 _POLL_S: Final = 0.1
 _TEXT_INTERVAL_MS: Final = 300

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import trio
 
-from node.home import renew_databases
 from primitives.errors import LocalError
 from testnet.control_client import request_control
 from testnet.directory import LATEST, Network, NetworkDirectory, read_network
@@ -25,8 +24,10 @@ from testnet.faults import (
     record_event,
     send_faults,
 )
-from testnet.launch import launch_in_background
 from testnet.processes import (
+    BIND_TIMEOUT_S,
+    KILL_TIMEOUT_S,
+    STOP_GRACE_S,
     find_process,
     scan_processes,
     signal_process,
@@ -34,8 +35,6 @@ from testnet.processes import (
     wait_gone,
 )
 from testnet.progress import Progress
-from testnet.spawning import build_environment
-from testnet.supervisor import BIND_TIMEOUT_S, KILL_TIMEOUT_S, STOP_GRACE_S
 from testnet.supervisor_lock import is_supervised, wait_unsupervised
 
 OPERATION_TIMEOUT_S: Final = STOP_GRACE_S + KILL_TIMEOUT_S + BIND_TIMEOUT_S + 10
@@ -85,8 +84,7 @@ async def restart_members(
     members = expand_members(names, network)
     living = [member.name for member in members if find_process(member.home) is not None]
     if not is_supervised(network.directory):
-        progress.note(f"nobody supervises {network.name!r}: resuming the whole network in the background")
-        await launch_in_background(network.directory, environment, progress)
+        await _take_over(network, environment, progress)
         if not living:
             return [member.name for member in members]
         names = living
@@ -101,13 +99,23 @@ async def renew_members(
     members = expand_members(names, network)
     if is_supervised(network.directory):
         return await _ask_supervisor(network, {"op": "renew", "members": list(names)}, progress)
+    # What these need takes longer to load than what most commands do with a supervisor takes altogether.
+    from node.home import renew_databases
+    from testnet.spawning import build_environment
+
     await stop_processes(scan_processes(member.home for member in members), STOP_GRACE_S)
     for member in members:
         renew_databases(member.home, build_environment(environment))
     record_event(network.directory, "renew", [member.name for member in members])
+    await _take_over(network, environment, progress)
+    return [member.name for member in members]
+
+
+async def _take_over(network: Network, environment: Mapping[str, str], progress: Progress) -> None:
+    from testnet.launch import launch_in_background
+
     progress.note(f"nobody supervises {network.name!r}: resuming the whole network in the background")
     await launch_in_background(network.directory, environment, progress)
-    return [member.name for member in members]
 
 
 async def partition_network(network: Network, spec: str, lease_s: int, progress: Progress) -> list[str]:

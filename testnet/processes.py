@@ -22,6 +22,11 @@ from node.process_file import ProcessFile, read_process_file
 from primitives.errors import LocalError
 
 HOME_OPTION: Final = "--home"
+BIND_TIMEOUT_S: Final = 60.0
+"""Twelve interpreters that start at once on two slow cores need a quarter of this."""
+STOP_GRACE_S: Final = 20.0
+"""Longer than a node's own shutdown takes with clients that do not let go."""
+KILL_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.05
 START_TIME_SLACK_MS: Final = 2_000
 """A process starts before it writes when it did; the kernel's clock for start times ticks coarsely."""

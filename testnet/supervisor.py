@@ -49,7 +49,10 @@ from testnet.faults import (
 )
 from testnet.forking import ForkSpawner
 from testnet.processes import (
+    BIND_TIMEOUT_S,
+    KILL_TIMEOUT_S,
     POLL_S,
+    STOP_GRACE_S,
     find_process,
     find_process_file,
     scan_processes,
@@ -70,11 +73,6 @@ from testnet.supervisor_lock import (
     write_supervisor_state,
 )
 
-BIND_TIMEOUT_S: Final = 60.0
-"""Twelve interpreters that start at once on two slow cores need a quarter of this."""
-STOP_GRACE_S: Final = 20.0
-"""Longer than a node's own shutdown takes with clients that do not let go."""
-KILL_TIMEOUT_S: Final = 10.0
 ADOPTED_POLL_S: Final = 0.5
 MEET_ATTEMPTS_S: Final = 5.0
 
