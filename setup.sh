@@ -4,6 +4,7 @@
 set -eu
 cd "$(dirname "$0")"
 python=${PYTHON:-python3}
+system=/usr/bin/python3
 
 complain() {
     echo "setup: $1" >&2
@@ -14,6 +15,17 @@ usable() {
     "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
+# Version managers build without profile-guided optimisation unless they are told to; such an interpreter takes a
+# third longer for everything. Distributions' own have it, whatever their configuration says.
+optimised() {
+    "$1" -c 'import sys, sysconfig
+sys.exit(sys.base_prefix != "/usr" and "--enable-optimizations" not in (sysconfig.get_config_var("CONFIG_ARGS") or ""))'
+}
+
+if [ -z "${PYTHON:-}" ] && usable "$python" && ! optimised "$python" && usable "$system"; then
+    echo "setup: $python was built without optimisation, so $system is taken (PYTHON=... chooses another)"
+    python=$system
+fi
 if ! usable "$python"; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         apt-get update -qq && apt-get install -y -qq python3 python3-venv >/dev/null
