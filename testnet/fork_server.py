@@ -91,25 +91,28 @@ class ForkLoop:
         try:
             output = open_output(home)
         except OSError as error:
-            self._answer({"home": str(home), "error": str(describe_spawn_error(home, error))})
+            self._refuse(home, error)
             return False
         named, name = os.pipe()
         try:
             pid = os.fork()
-            if pid == 0:
-                self._become_member(home, output, (named, name))
-                return True
-            os.close(name)
-            name = -1
+        except OSError as error:
+            pid = None
+            self._refuse(home, error)
+        if pid == 0:
+            self._become_member(home, output, (named, name))
+            return True
+        os.close(name)
+        if pid is not None:
             # Ends when the other end is closed: by the member that has its name, or by its death.
             os.read(named, 1)
             self._answer({"home": str(home), "pid": pid})
-        except OSError as error:
-            self._answer({"home": str(home), "error": str(describe_spawn_error(home, error))})
-        for descriptor in (output, named, name):
-            if descriptor >= 0:
-                os.close(descriptor)
+        os.close(named)
+        os.close(output)
         return False
+
+    def _refuse(self, home: Path, error: OSError) -> None:
+        self._answer({"home": str(home), "error": str(describe_spawn_error(home, error))})
 
     def _become_member(self, home: Path, output: int, pipe: tuple[int, int]) -> None:
         signal.set_wakeup_fd(-1)

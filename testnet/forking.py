@@ -22,6 +22,8 @@ from testnet.spawning import MemberProcess, build_environment
 
 SERVER_COMMAND: Final = (sys.executable, "-P", "-m", "testnet.fork_server")
 LOST_POLL_S: Final = 0.5
+CLOSE_TIMEOUT_S: Final = 10.0
+"""It may be loading still: some seconds where cores are busy."""
 _NAME_ROOM: Final = {"RIALTO_NAME_ROOM": "-" * 4_096}
 """A process writes its new name over its arguments and environment: a long path must fit. Members lose it again."""
 _RECEIVED_BYTES: Final = 1 << 14
@@ -138,7 +140,11 @@ class ForkServer:
     async def close(self) -> None:
         """Let it answer what was asked, and end it."""
         await self._requests.aclose()
-        await self._process.wait()
+        with trio.move_on_after(CLOSE_TIMEOUT_S):
+            await self._process.wait()
+        if not self.has_ended:
+            self._process.kill()
+            await self._process.wait()
         self._let_go()
 
     def _let_go(self) -> None:

@@ -145,3 +145,17 @@ async def test_a_start_that_is_under_way_when_its_server_dies_is_refused(tmp_pat
             await trio.testing.wait_all_tasks_blocked()
             end(server)
         assert (await spawner.spawn(homes[1])).pid
+
+
+async def test_one_that_does_not_react_is_killed_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testnet.forking.CLOSE_TIMEOUT_S", 0.2)
+    homes = list_homes(create_small_network(tmp_path))
+    async with spawning(homes) as spawner:
+        member = await spawner.spawn(homes[0])
+        server = find_server(member)
+        server.suspend()
+        await spawner.close()
+        assert not server.is_running()
+        assert is_process_of(member.pid, homes[0])
