@@ -10,19 +10,24 @@ import gc
 from typing import Final
 
 GC_THRESHOLDS: Final = (20_000, 20, 20)
-_M_ARENA_MAX: Final = -8
+LARGE_BYTES: Final = 256 << 10
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """mallopt(3)."""
 
 
-def share_one_arena() -> None:
-    """Let all threads allocate from one arena, where the C library is glibc.
+def set_allocator() -> None:
+    """Keep less than an allocator does that expects to be alone on its machine, where the C library is glibc.
 
-    LevelDB's and trio's threads would each get one of its own, in which write buffers leave holes that no other
-    thread can use: megabytes of each validator, and a machine runs many. They allocate too rarely to contend.
+    One arena for all threads: LevelDB's and trio's would each get one of its own, in which write buffers leave
+    holes that no other thread can use. They allocate too rarely to contend. And large blocks, such as LevelDB
+    compacts with, go back to the system when they are freed: left to itself glibc keeps all up to the largest it
+    has seen. Together that is megabytes of each validator, and a machine runs many.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, LARGE_BYTES)
 
 
 def settle_collector() -> None:

@@ -35,7 +35,7 @@ from node.members import Member
 from node.metrics import Metrics
 from node.node_service import ReplicaService
 from node.process_file import ProcessFile, remove_process_file, write_process_file
-from node.process_memory import settle_collector, share_one_arena
+from node.process_memory import settle_collector, set_allocator
 from node.pump import Pump
 from node.rpc.app import RpcApplication
 from node.rpc.server import RpcListener, RpcServer
@@ -82,7 +82,7 @@ class Carried:
 def start_node(home: Path, environment: Mapping[str, str], prompt: Callable[[str], str] | None) -> None:
     """Run the node in ``home`` until it is told to stop; raises ``LocalError`` with one clear line."""
     check_verification_rule()
-    share_one_arena()
+    set_allocator()
     with ExitStack() as stack:
         opened = open_home(home, environment, prompt)
         stack.callback(opened.close)

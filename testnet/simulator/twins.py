@@ -3,7 +3,7 @@
 Theory of operation
 
     SCRIPTED --every honest node is past the last round--> HEALED --new slots certified--> done
-    HEALED --LIVENESS_BOUND_US without them--> violation
+    HEALED --compute_liveness_bound() without them--> violation
 
 A node is in the round that its engine says (``RoundMap``: views, or rounds and heights), or in the one that the
 script's clock says where that is later: a round without a quorum would hold everybody for ever. What a node sends
@@ -38,8 +38,10 @@ SCRIPT_CLOCK_US: Final = 400 * US_PER_MS
 """How long the script waits for nodes to leave a round by themselves."""
 RESTARTS: Final = (0.0, 0.0, 0.0, 0.4)
 """A run has one of these chances that a node dies and comes back as it comes into a round."""
-LIVENESS_BOUND_US: Final = 20 * US_PER_S
-"""Fifty of the longest timeouts."""
+MAX_TIMEOUT_MS: Final = 400
+LEAST_LIVENESS_BOUND_US: Final = 50 * MAX_TIMEOUT_MS * US_PER_MS
+TIMEOUTS_PER_ROUND: Final = 3
+"""Tendermint's: to propose, to prevote, to precommit."""
 LIVE_SLOTS: Final = 2
 """Slots that every honest node must certify above the highest one of the moment of healing."""
 POWER_FAILURES: Final = (0.0, 0.0, 0.0, 0.3)
@@ -227,13 +229,19 @@ class _Play:
         def is_live() -> bool:
             return all(host.certified >= goal for host in honest)
 
-        committee.run_until(is_live, LIVENESS_BOUND_US)
+        bound_us = compute_liveness_bound(self._scenario)
+        committee.run_until(is_live, bound_us)
         if not committee.complaints and not is_live():
             stuck = next(host for host in honest if host.certified < goal)
-            sentence = (
-                f"has certified {stuck.certified} of {goal} slots {LIVENESS_BOUND_US // US_PER_S} s after healing"
-            )
+            sentence = f"has certified {stuck.certified} of {goal} slots {bound_us // US_PER_S} s after healing"
             committee.complain("liveness", stuck, sentence)
+
+
+def compute_liveness_bound(scenario: Scenario) -> int:
+    """µs. Where rounds are counted by height, the script's leaders come again at each, and may all be liars or have
+    nothing to propose; after them everybody has a turn."""
+    failing = LIVE_SLOTS * (len(scenario.rounds) + scenario.setting.nodes)
+    return max(LEAST_LIVENESS_BOUND_US, failing * TIMEOUTS_PER_ROUND * MAX_TIMEOUT_MS * US_PER_MS)
 
 
 def build_engine_parameters(scenario: Scenario, rounds: RoundMap) -> EngineParameters:
@@ -252,6 +260,6 @@ def build_engine_parameters(scenario: Scenario, rounds: RoundMap) -> EngineParam
             "by_slot": rounds.per_height,
         },
         base_timeout_ms=100,
-        max_timeout_ms=400,
+        max_timeout_ms=MAX_TIMEOUT_MS,
         resend_ms=100,
     )
