@@ -24,10 +24,6 @@ Rules whose loss costs safety or liveness, and that no campaign was seen to miss
 |---|---|
 | no vote in a view that was given up | timeouts and votes of one view, both q, each with its own leader: |
 | | ``rules.check_no_vote_in_a_view_that_was_given_up`` |
-| the lock survives a restart | one restart between the only commit and the next timeout: |
-| | ``rules.check_timeouts_report_the_lock`` |
-| five have a quorum of four | certificates of one slot by both halves: |
-| | ``rules.check_quorums_count_distinct_members`` |
 | members step up | members split over views, and nobody who enters one: ``rules.check_a_split_over_views_heals`` |
 | statuses are answered | a certificate that one member alone has, and no view after it: |
 | | ``rules.check_lost_messages_are_sent_again`` |
@@ -71,7 +67,7 @@ from primitives.errors import RemoteError
 from primitives.hashing import hash_tagged
 from primitives.signing import SIGNATURE_BYTES
 from tests.consensus.hotstuff.mutants import MUTANTS as BROKEN
-from tests.simulation.mutants.counting import ONE_LESS, count_whatever_they_say
+from tests.simulation.mutants.counting import ONE_LESS, TWO_F_PLUS_1, count_whatever_they_say
 from tests.simulation.mutants.hunts import Hunt, Twins
 from tests.simulation.mutants.lying import LyingEngine
 from tests.simulation.mutants.planting import Liar, Plant, PlantedFactory, plant_all, replace_in
@@ -341,11 +337,13 @@ MUTANTS: Final = (
     _broken("believes quorum certificates", TWINS, 0, 20, Liar(wrap=_ForgingCertificates)),
     _broken("votes without the payload", TWINS, 0, 50, Liar(wrap=_Withholding)),
     _mutant("counts to q - 1", ONE_LESS, TWINS, 14, 100),
+    _mutant("counts to 2f + 1 of five", TWO_F_PLUS_1, Twins(nodes=5, rounds=16), 96, 300, _EXTEND_STALE),
     _broken("counts a sender twice", TWINS, 17, 100, None, _READ_REPEATED),
     _mutant("counts votes for other blocks", count_whatever_they_say, TWINS, 4, 50),
     _mutant("commits on views that are not consecutive", _COMMIT_ANY_CHILD, LONG, 239, 400, _HOARD),
     _mutant("commits in one phase", _COMMIT_AT_ONCE, TWINS, 1, 50),
     _mutant("forgets the lock", _forget_lock, TWINS, 1, 50, _EXTEND_STALE),
+    _broken("forgets the lock at a restart", LONG, 4, 50, _EXTEND_STALE),
     _broken("forgets its vote at a restart", TWINS, 10, 100),
     _broken("forgets its timeout at a restart", TWINS, 78, 200),
     _broken("forgets its proposal at a restart", TWINS, 10, 100),

@@ -9,8 +9,8 @@ Rules whose loss costs safety or liveness, and that no campaign was seen to miss
 |---|---|
 | lines 28-29: an older polka unlocks nobody | two polkas of one height, and one member alone that decides by the |
 | | second: ``rules.check_an_earlier_polka_does_not_unlock`` |
-| locks survive a restart | a restart of one who is locked between the only decision and the next round: |
-| | ``rules.check_a_lock_survives_a_restart``, ``rules.check_a_later_lock_survives_a_restart`` |
+| a second lock of a height survives a restart | two locks of one height, and then a restart between the only |
+| | decision and the next round: ``rules.check_a_later_lock_survives_a_restart`` |
 """
 
 from __future__ import annotations
@@ -185,6 +185,7 @@ MUTANTS: Final = (
     _mutant("a vote is good for every height", _leave_out("height"), TWINS, 0, 20),
     _broken("votes leave before they are logged", "votes-before-persisting", TWINS, 0, 5),
     _broken("votes go at a restart", "votes-not-restored", TWINS, 10, 100),
+    _broken("locks go at a restart", "lock-not-restored", TWINS, 18, 100, Liar(_propose_fresh)),
     _broken("the last proposal wins", "takes-the-last-proposal", TWINS, 0, 20),
     _broken("anybody proposes", "accepts-any-proposer", TWINS, 3, 100, Liar(wrap=_Usurping)),
     _broken("invalid payloads get votes", "prevotes-invalid-payloads", TWINS, 3, 50),
