@@ -127,10 +127,15 @@ class MakerQuotes:
             self._centre = mid
 
     def _select(self, side: BookSide, low: int, high: int) -> dict[int, int]:
-        minimum = self._terms.compute_min_lots(max(1, low))
-        lots = side.lots
+        lots, compute_minimum = side.lots, self._terms.compute_min_lots
+        # The least size falls as prices rise: what suffices at the lowest one suffices everywhere.
+        enough = compute_minimum(max(1, low))
         first, last = _find_range(side.prices, low, high)
-        return {ticks: lots[ticks] for ticks in side.prices[first:last] if lots[ticks] >= minimum}
+        return {
+            ticks: lots[ticks]
+            for ticks in side.prices[first:last]
+            if lots[ticks] >= enough or lots[ticks] >= compute_minimum(ticks)
+        }
 
     def _withdraw(
         self, resting: dict[int, LevelOrder], target: Mapping[int, int], cancels: dict[int, list[Action]]

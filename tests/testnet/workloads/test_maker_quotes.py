@@ -106,3 +106,10 @@ def test_a_level_that_a_newer_one_crosses_is_stale() -> None:
     book.apply(DepthSnapshot(0, 1, ((99, 1),), ((101, 1), (103, 1))))
     book.apply(DepthUpdate(1, 1, 2, ((102, 2),), ()))
     assert (book.best_bid, book.best_ask, book.crossed) == (102, 103, 1)
+
+
+def test_a_level_needs_the_least_size_at_its_own_price_however_wide_the_band() -> None:
+    book, quotes = RecordedBook(), MakerQuotes(TERMS, 10_000, 1, 1)
+    book.apply(DepthSnapshot(0, 1, ((9_999, 3), (5_000, 4), (4_999, 4), (1, 19_999)), ((10_001, 2), (20_000, 1))))
+    quotes.reconcile(book)
+    assert quotes.compute_target(book) == ({9_999: 3, 5_000: 4}, {10_001: 2, 20_000: 1})
