@@ -133,7 +133,7 @@ class ReplicaService:
     # --- the node ------------------------------------------------------------------------------------------
 
     def status(self) -> NodeStatus:
-        """Everything at a glance; about 0.3 ms, most of it for the memory figure."""
+        """Everything at a glance; a few milliseconds, most of them for the memory figure."""
         replica = self._validator.replica.statistics()
         votes = self._opened.vote_log.statistics()
         transport = self._transport.statistics()

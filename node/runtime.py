@@ -35,7 +35,7 @@ from node.members import Member
 from node.metrics import Metrics
 from node.node_service import ReplicaService
 from node.process_file import ProcessFile, remove_process_file, write_process_file
-from node.process_memory import settle_collector, set_allocator
+from node.process_memory import set_allocator, settle_collector
 from node.pump import Pump
 from node.rpc.app import RpcApplication
 from node.rpc.server import RpcListener, RpcServer
