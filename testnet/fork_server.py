@@ -30,7 +30,7 @@ from typing import Any, Final
 from setproctitle import setproctitle
 
 from testnet.cli import PLAIN_START, main
-from testnet.spawning import build_environment, describe_spawn_error, open_output
+from testnet.spawning import build_environment, open_output
 
 MEMBERS_MODULES: Final = (
     "node.runtime",
@@ -112,7 +112,7 @@ class ForkLoop:
         return False
 
     def _refuse(self, home: Path, error: OSError) -> None:
-        self._answer({"home": str(home), "error": str(describe_spawn_error(home, error))})
+        self._answer({"home": str(home), "error": f"cannot start {home.name}: {error.strerror or error}"})
 
     def _become_member(self, home: Path, output: int, pipe: tuple[int, int]) -> None:
         signal.set_wakeup_fd(-1)

@@ -17,11 +17,9 @@ from typing import Any, Final
 import trio
 
 from primitives.errors import LocalError
-from testnet.processes import wait_gone
-from testnet.spawning import MemberProcess, build_environment
+from testnet.spawning import FoundMember, MemberProcess, build_environment
 
 SERVER_COMMAND: Final = (sys.executable, "-P", "-m", "testnet.fork_server")
-LOST_POLL_S: Final = 0.5
 CLOSE_TIMEOUT_S: Final = 10.0
 """It may be loading still: some seconds where cores are busy."""
 _NAME_ROOM: Final = {"RIALTO_NAME_ROOM": "-" * 4_096}
@@ -42,7 +40,7 @@ class ForkedMember:
     async def wait(self) -> int | None:
         await self.settled.wait()
         if self.status is None:
-            await wait_gone({self.home: self.pid}, float("inf"), LOST_POLL_S)
+            return await FoundMember(self.home, self.pid).wait()
         return self.status
 
 

@@ -35,6 +35,7 @@ from testnet.processes import (
     wait_gone,
 )
 from testnet.progress import Progress
+from testnet.spawning import build_environment
 from testnet.supervisor_lock import is_supervised, wait_unsupervised
 
 OPERATION_TIMEOUT_S: Final = STOP_GRACE_S + KILL_TIMEOUT_S + BIND_TIMEOUT_S + 10
@@ -99,9 +100,8 @@ async def renew_members(
     members = expand_members(names, network)
     if is_supervised(network.directory):
         return await _ask_supervisor(network, {"op": "renew", "members": list(names)}, progress)
-    # What these need takes longer to load than what most commands do with a supervisor takes altogether.
+    # What this needs takes longer to load than what most commands do with a supervisor takes altogether.
     from node.home import renew_databases
-    from testnet.spawning import build_environment
 
     await stop_processes(scan_processes(member.home for member in members), STOP_GRACE_S)
     for member in members:

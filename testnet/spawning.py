@@ -1,25 +1,24 @@
-"""Starting members: what a supervisor asks of whoever does it, and the plain way, one interpreter for each.
+"""Starting members: what a supervisor asks of whoever does it, and what every way of doing it has to keep.
 
-What does not live here: the fast way (``testnet.forking``), finding processes again (``testnet.processes``).
+What does not live here: how it is done (``testnet.forking``), finding processes again (``testnet.processes``).
 """
 
 from __future__ import annotations
 
+import math
 import os
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-import trio
-
 from node.durable_files import PRIVATE_FILE_MODE
-from primitives.errors import LocalError
-from testnet.processes import HOME_OPTION
+from testnet.processes import wait_gone
 
 OUTPUT_FILE: Final = "output.log"
 PREVIOUS_OUTPUT_FILE: Final = "output.previous.log"
 MAX_OUTPUT_TAIL_BYTES: Final = 64 << 10
+FOUND_POLL_S: Final = 0.5
 _VARIABLE_PREFIX: Final = "RIALTO_"
 
 
@@ -46,33 +45,16 @@ class Spawner(Protocol):
         ...
 
 
-class CommandSpawner:
-    """Runs ``command`` with ``--home DIR`` for each member."""
+@dataclass(frozen=True, slots=True)
+class FoundMember:
+    """A process whose parent somebody else is, or was: watched from outside."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        self._command = command
-        self._environment = build_environment(environment)
+    home: Path
+    pid: int
 
-    async def spawn(self, home: Path) -> MemberProcess:
-        try:
-            descriptor = open_output(home)
-            try:
-                return await trio.lowlevel.open_process(
-                    [*self._command, HOME_OPTION, str(home)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=descriptor,
-                    stderr=descriptor,
-                    cwd=home,
-                    env=self._environment,
-                    start_new_session=True,
-                )
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise describe_spawn_error(home, error) from error
-
-    async def close(self) -> None:
-        await trio.lowlevel.checkpoint()
+    async def wait(self) -> int | None:
+        await wait_gone({self.home: self.pid}, math.inf, FOUND_POLL_S)
+        return None
 
 
 def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -86,11 +68,6 @@ def open_output(home: Path) -> int:
     if output.exists() and output.stat().st_size:
         output.replace(home / PREVIOUS_OUTPUT_FILE)
     return os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE_MODE)
-
-
-def describe_spawn_error(home: Path, error: OSError) -> LocalError:
-    """Why a member could not be started."""
-    return LocalError(f"cannot start {home.name}: {error.strerror or error}")
 
 
 def read_last_words(home: Path) -> str:

@@ -20,7 +20,6 @@ What does not live here: how processes are found and signalled (``testnet.proces
 
 from __future__ import annotations
 
-import math
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -62,7 +61,7 @@ from testnet.processes import (
 )
 from testnet.progress import Progress
 from testnet.readiness import READY_TIMEOUT_S, record_samples, wait_ready
-from testnet.spawning import MemberProcess, Spawner, build_environment, read_last_words
+from testnet.spawning import FoundMember, MemberProcess, Spawner, build_environment, read_last_words
 from testnet.supervisor_lock import (
     FAILED,
     READY,
@@ -73,17 +72,15 @@ from testnet.supervisor_lock import (
     write_supervisor_state,
 )
 
-ADOPTED_POLL_S: Final = 0.5
 MEET_ATTEMPTS_S: Final = 5.0
 
 
 @dataclass(slots=True)
 class MemberSlot:
-    """One member as the supervisor sees it. ``process`` is ``None`` for an adopted one; ``error`` says why the
-    last start failed."""
+    """One member as the supervisor sees it. ``process`` is ``None`` while it is dead; ``error`` says why the last
+    start failed."""
 
     entry: MemberEntry
-    pid: int | None = None
     process: MemberProcess | None = None
     endpoint: ProcessFile | None = None
     ends_on_purpose: bool = False
@@ -91,7 +88,11 @@ class MemberSlot:
 
     @property
     def lives(self) -> bool:
-        return self.pid is not None
+        return self.process is not None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self.process is None else self.process.pid
 
 
 OpenSpawner = Callable[[trio.Nursery, Mapping[str, str]], Spawner]
@@ -193,7 +194,7 @@ class Supervisor:
                 unbound[home] = pid
                 continue
             slot = homes[home]
-            slot.pid, slot.endpoint = running.pid, running.file
+            slot.process, slot.endpoint = FoundMember(home, running.pid), running.file
             self._watch(slot)
         # Whatever had not bound its ports is started anew rather than guessed at.
         await stop_processes(unbound, STOP_GRACE_S)
@@ -204,7 +205,7 @@ class Supervisor:
         (entry.home / PROCESS_FILE_NAME).unlink(missing_ok=True)
         assert self._spawner is not None, "members live inside run()"
         slot.process = await self._spawner.spawn(entry.home)
-        slot.pid, slot.ends_on_purpose, slot.error, slot.endpoint = slot.process.pid, False, None, None
+        slot.ends_on_purpose, slot.error, slot.endpoint = False, None, None
         self._watch(slot)
         with trio.move_on_after(BIND_TIMEOUT_S):
             while slot.lives:
@@ -272,18 +273,14 @@ class Supervisor:
     # --- watching ------------------------------------------------------------------------------------------
 
     def _watch(self, slot: MemberSlot) -> None:
-        assert self._nursery is not None, "members live inside run()"
-        self._nursery.start_soon(self._watch_end, slot, slot.process, slot.pid)
+        assert self._nursery is not None and slot.process is not None, "members live inside run()"
+        self._nursery.start_soon(self._watch_end, slot, slot.process)
 
-    async def _watch_end(self, slot: MemberSlot, process: MemberProcess | None, pid: int) -> None:
-        status = None
-        if process is not None:
-            status = await process.wait()
-        else:
-            await wait_gone({slot.entry.home: pid}, math.inf, ADOPTED_POLL_S)
-        if slot.pid != pid:
+    async def _watch_end(self, slot: MemberSlot, process: MemberProcess) -> None:
+        status = await process.wait()
+        if slot.process is not process:
             return
-        slot.pid, slot.process = None, None
+        slot.process = None
         if not slot.ends_on_purpose and slot.endpoint is not None:
             code = "" if status is None else f" with status {status}"
             words = f"ended{code}: {read_last_words(slot.entry.home)}"

@@ -3,7 +3,9 @@
 import atexit
 import functools
 import json
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -14,9 +16,10 @@ from typing import Any
 import trio
 
 from testnet.directory import Network, NetworkDirectory, read_network
+from testnet.processes import HOME_OPTION
 from testnet.progress import Progress, SilentProgress
 from testnet.provision import create_network
-from testnet.spawning import CommandSpawner
+from testnet.spawning import MemberProcess, build_environment, open_output
 from testnet.supervisor import Supervisor
 from testnet.topology import BeaconTopology, ShardTopology, Topology
 
@@ -55,11 +58,29 @@ async def wait_at_once(
 
 
 def build_supervisor(directory: NetworkDirectory) -> Supervisor:
-    return Supervisor(read_network(directory), ENVIRONMENT, SilentProgress(), open_stub_spawner, wait_at_once)
+    return Supervisor(read_network(directory), ENVIRONMENT, SilentProgress(), StubSpawner, wait_at_once)
 
 
-def open_stub_spawner(_: trio.Nursery, environment: Mapping[str, str]) -> CommandSpawner:
-    return CommandSpawner(STUB_COMMAND, environment)
+class StubSpawner:
+    """Starts stand-ins, each as a child of its own."""
+
+    def __init__(self, _: trio.Nursery, environment: Mapping[str, str]) -> None:
+        self._environment = build_environment(environment)
+
+    async def spawn(self, home: Path) -> MemberProcess:
+        with os.fdopen(open_output(home), "wb") as output:
+            return await trio.lowlevel.open_process(
+                [*STUB_COMMAND, HOME_OPTION, str(home)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=home,
+                env=self._environment,
+                start_new_session=True,
+            )
+
+    async def close(self) -> None:
+        await trio.lowlevel.checkpoint()
 
 
 @asynccontextmanager

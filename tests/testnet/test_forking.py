@@ -15,7 +15,7 @@ from primitives.errors import LocalError
 from testnet.directory import NetworkDirectory
 from testnet.forking import SERVER_COMMAND, ForkSpawner
 from testnet.processes import find_process, is_process_of, scan_processes, stop_processes
-from testnet.spawning import MemberProcess, read_last_words
+from testnet.spawning import read_last_words
 from tests.testnet.network_setup import ENVIRONMENT, create_small_network, wait_until
 
 pytestmark = pytest.mark.process
@@ -41,8 +41,8 @@ def list_homes(directory: NetworkDirectory) -> list[Path]:
     return [directory.home(name) for name in ("s0v0", "s0v1", "bv0")]
 
 
-def find_server(member: MemberProcess) -> psutil.Process:
-    server = psutil.Process(member.pid).parent()
+def find_server(pid: int) -> psutil.Process:
+    server = psutil.Process(pid).parent()
     assert server is not None
     assert server.cmdline() == list(SERVER_COMMAND)
     return server
@@ -70,8 +70,8 @@ async def test_members_are_found_by_their_homes_as_soon_as_they_are_started(tmp_
         assert scan_processes(homes) == members
         for home in homes:
             await wait_until(lambda home=home: find_process(home))
-        server = psutil.Process(members[homes[0]]).parent()
-        assert server is not None and len(server.children()) == len(homes)
+        server = find_server(members[homes[0]])
+        assert len(server.children()) == len(homes)
         assert server.num_threads() == 1, "a fork would lose the others"
 
 
@@ -121,7 +121,7 @@ async def test_members_outlive_the_process_that_they_were_forked_from_and_anothe
     async with spawning(homes) as spawner:
         orphan = await spawner.spawn(homes[0])
         await wait_until(lambda: find_process(homes[0]))
-        end(find_server(orphan))
+        end(find_server(orphan.pid))
         other = await spawner.spawn(homes[1])
         assert scan_processes(homes) == {homes[0]: orphan.pid, homes[1]: other.pid}
         os.kill(orphan.pid, signal.SIGKILL)
@@ -133,7 +133,7 @@ async def test_members_outlive_the_process_that_they_were_forked_from_and_anothe
 async def test_a_start_that_is_under_way_when_its_server_dies_is_refused(tmp_path: Path) -> None:
     homes = list_homes(create_small_network(tmp_path))
     async with spawning(homes) as spawner:
-        server = find_server(await spawner.spawn(homes[0]))
+        server = find_server((await spawner.spawn(homes[0])).pid)
         server.suspend()
 
         async def start() -> None:
@@ -154,7 +154,7 @@ async def test_one_that_does_not_react_is_killed_in_the_end(
     homes = list_homes(create_small_network(tmp_path))
     async with spawning(homes) as spawner:
         member = await spawner.spawn(homes[0])
-        server = find_server(member)
+        server = find_server(member.pid)
         server.suspend()
         await spawner.close()
         assert not server.is_running()
