@@ -17,17 +17,12 @@ Not here, because neither safety nor liveness hangs on them:
 | overdue work ends a term | fairness, where one leads many views; ``rules.check_overdue_work_ends_a_term`` |
 | the window bounds votes; one vote of each is kept | memory; ``rules.check_the_window_bounds_votes``, |
 | | ``rules.check_floods_are_bounded`` |
-
-A rule whose loss costs safety, and that no campaign was seen to miss in a thousand seeds:
-
-| rule | what a run would have to bring, and where the rule is held |
-|---|---|
-| no vote in a view that was given up | timeouts and votes of one view, both q, each with its own leader: |
-| | ``rules.check_no_vote_in_a_view_that_was_given_up`` |
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -47,12 +42,14 @@ from consensus.hotstuff.messages import (
     Propose,
     QuorumCertificate,
     TimeoutCertificate,
+    Vote,
     compute_block_id,
     entry_of,
     extend,
     make_root,
     repeat,
     sign_proposal,
+    sign_vote,
 )
 from consensus.hotstuff.ordering import Ordering
 from consensus.hotstuff.safety import is_justified
@@ -239,6 +236,105 @@ def _choose_branch(state: HotStuffState) -> QuorumCertificate | None:
 _HOARD: Final = Liar(_hoard)
 
 
+@dataclass(slots=True)
+class _Ambush:
+    """What a liar that leads two views in a row keeps to itself: the certificate of the view before them, the block
+    that it proposes in the first of them once that view was given up, and the votes that this got."""
+
+    hidden: QuorumCertificate
+    late: Block
+    votes: dict[int, Vote] = field(default_factory=dict)
+    is_sent: bool = False
+    is_sprung: bool = False
+
+
+def _ambush(patch: Any) -> None:
+    """Member 0, which keeps its votes, and where it leads two views in a row, v and v + 1, also the certificate of
+    view v − 1. It is silent in v until others gave v up, and makes timeouts of that with its own, which it tells
+    nobody. Only then comes its proposal of v. Votes for it commit the block of view v − 1, which it shows to one
+    voter alone; in v + 1 its timeouts let it extend the block below. Its processes share what they know."""
+    certify, time_out, send_vote = Ordering._certify, Views._time_out, Ordering.send_vote
+    needs_vote, on_vote, honest_propose = Ordering.needs_vote, Ordering.on_vote, Building.propose
+
+    def certify_and_hide(self: Ordering, block: Block, tally: Any) -> None:
+        state, quorum = self.state, self.state.committee.quorum
+        leads = all(state.terms.compute_leader(block.view + ahead) == state.index for ahead in (1, 2))
+        identity = compute_block_id(block)
+        if not leads or block.slot <= state.tip.slot or not tally.has_quorum(identity, quorum):
+            certify(self, block, tally)
+            return
+        votes = tally.votes_for(identity, quorum)
+        hidden = QuorumCertificate(block, tuple([vote.sender for vote in votes]), _signatures(votes))
+        state.checker.note_verified(hidden)
+        _ambushes(state).setdefault(block.view + 1, _Ambush(hidden, repeat(block, block.view + 1)))
+
+    def keep_vote(self: Ordering, to: int | None) -> None:
+        state = self.state
+        if state.proposal is not None and state.proposal.sender == state.index:
+            send_vote(self, to)
+        elif state.vote is not None and self.needs_vote(state.vote):
+            self.on_vote(state.vote)
+
+    def time_out_alone(self: Views, view: int) -> None:
+        sent = len(self.state.outbox.send)
+        time_out(self, view)
+        if view in _ambushes(self.state):
+            del self.state.outbox.send[sent:]
+
+    def needs_late_vote(self: Ordering, vote: Vote) -> bool:
+        ambush = _ambushes(self.state).get(vote.block.view)
+        return (ambush is not None and vote.block == ambush.late) or needs_vote(self, vote)
+
+    def take_late_vote(self: Ordering, vote: Vote) -> None:
+        state = self.state
+        ambush = _ambushes(state).get(vote.block.view)
+        if ambush is None or vote.block != ambush.late:
+            on_vote(self, vote)
+            return
+        ambush.votes[vote.sender] = vote
+        if len(ambush.votes) < state.committee.quorum or ambush.is_sprung:
+            return
+        ambush.is_sprung = True
+        votes = [ambush.votes[sender] for sender in sorted(ambush.votes)][: state.committee.quorum]
+        child = QuorumCertificate(ambush.late, tuple([cast.sender for cast in votes]), _signatures(votes))
+        state.outbox.transmit(vote.sender, CommitProof(ambush.hidden, child))
+
+    def propose(self: Building) -> None:
+        state = self.state
+        if state.view in _ambushes(state):
+            return
+        ambush = _ambushes(state).get(state.view - 1)
+        if ambush is None or ambush.is_sprung or state.timeouts is None:
+            honest_propose(self)
+        elif not ambush.is_sent:
+            ambush.is_sent = True
+            late = sign_proposal(state.committee, state.signer, state.index, ambush.late, ambush.hidden, None)
+            state.outbox.transmit(None, Propose(late, None))
+            ambush.votes[state.index] = sign_vote(state.committee, state.signer, state.index, ambush.late)
+
+    patch.setattr(Ordering, "_certify", certify_and_hide)
+    patch.setattr(Ordering, "send_vote", keep_vote)
+    patch.setattr(Ordering, "needs_vote", needs_late_vote)
+    patch.setattr(Ordering, "on_vote", take_late_vote)
+    patch.setattr(Views, "_time_out", time_out_alone)
+    patch.setattr(Building, "propose", propose)
+    patch.setattr(Exchange, "_answer", lambda self, status: False)
+    patch.setattr(Exchange, "send_own", lambda self, to: None)
+
+
+def _ambushes(state: HotStuffState) -> dict[int, _Ambush]:
+    """By the first of the liar's two views; each run has a committee of its own."""
+    known: dict[int, _Ambush] = vars(state.committee).setdefault("_ambushes", {})
+    return known
+
+
+def _signatures(votes: Sequence[Vote]) -> tuple[bytes, ...]:
+    return tuple([vote.signature for vote in votes])
+
+
+_AMBUSH: Final = Liar(_ambush)
+
+
 class _ForgingTimeouts(LyingEngine):
     """Shows timeouts of nobody that report no lock, where it extends a certificate that is not the last view's."""
 
@@ -320,6 +416,7 @@ def _broken(
 
 MUTANTS: Final = (
     _broken("votes twice in a view", TWINS, 2, 50),
+    _broken("votes in a view that it gave up", LONG, 37, 200, _AMBUSH),
     _broken("votes in lower views", TWINS, 0, 20),
     _broken("votes before they are durable", TWINS, 0, 5),
     _broken("votes for unjustified proposals", TWINS, 323, 600, _EXTEND_STALE),
