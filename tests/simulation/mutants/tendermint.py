@@ -2,26 +2,18 @@
 
 Some of the bugs are those of ``tests.consensus.tendermint.mutants``, where a unit rule catches each; here the
 campaign has to find them in runs, knowing nothing of what is broken. The lines are those of Algorithm 1.
-
-Rules whose loss costs safety or liveness, and that no campaign was seen to miss in some 600 to 1,000 seeds:
-
-| rule | what a run would have to bring, and where the rule is held |
-|---|---|
-| lines 28-29: an older polka unlocks nobody | two polkas of one height, and one member alone that decides by the |
-| | second: ``rules.check_an_earlier_polka_does_not_unlock`` |
-| a second lock of a height survives a restart | two locks of one height, and then a restart between the only |
-| | decision and the next round: ``rules.check_a_later_lock_survives_a_restart`` |
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
 
 from consensus.committee import Committee
 from consensus.engine import (
+    Engine,
     Event,
     MessageReceived,
     Output,
@@ -32,17 +24,22 @@ from consensus.tendermint import messages, ordering, reading
 from consensus.tendermint.core import TendermintCore
 from consensus.tendermint.engine import TendermintFactory
 from consensus.tendermint.messages import (
+    DecisionCertificate,
     Phase,
+    Precommit,
     Prevote,
     PrevoteCertificate,
     Propose,
+    sign_precommit,
     sign_prevote,
     sign_proposal,
 )
+from consensus.tendermint.ordering import Ordering
+from consensus.tendermint.state import Height, HeldPayload
 from consensus.tendermint.steps import NIL, NO_ROUND
 from primitives.codec import encode
 from primitives.errors import RemoteError
-from primitives.signing import SIGNATURE_BYTES
+from primitives.signing import SIGNATURE_BYTES, Signer
 from tests.consensus.tendermint.mutants import MUTANTS as BROKEN
 from tests.simulation.mutants.counting import (
     ONE_LESS,
@@ -155,11 +152,139 @@ class _Usurping(LyingEngine):
         return replace(output, send=(*output.send, Send(None, encode(Propose(proposal, payload, None)))))
 
 
+@dataclass(slots=True)
+class _Memory:
+    """What member 0 knows: its processes share it, and restarts forget nothing. ``polkas`` are proofs and payloads
+    by height and value, the oldest first; ``turns`` says how many values had polkas when a round was led."""
+
+    polkas: dict[int, dict[bytes, tuple[PrevoteCertificate, HeldPayload]]] = field(default_factory=dict)
+    turns: dict[tuple[int, int], int] = field(default_factory=dict)
+    precommits: dict[tuple[int, int, bytes], dict[int, Precommit]] = field(default_factory=dict)
+    split: set[int] = field(default_factory=set)
+
+
+def _memory_of(committee: Committee) -> _Memory:
+    """Each run has a committee of its own."""
+    memory: _Memory = vars(committee).setdefault("_memory", _Memory())
+    return memory
+
+
+def _propose_oldest(patch: Any) -> None:
+    """Leads with values of its own until it has seen polkas of two, then with the older one; decides nothing that
+    others have not decided."""
+    start_round, keep_valid, get_value = TendermintCore._start_round, Ordering._keep_valid, Ordering._get_value
+
+    def start_free(self: TendermintCore, round: int) -> None:
+        self.locked_round, self.locked_value = NO_ROUND, None
+        self.valid_round, self.valid_value = NO_ROUND, None
+        start_round(self, round)
+
+    def keep_all(self: Ordering, height: Height, round: int, value: bytes) -> None:
+        keep_valid(self, height, round, value)
+        known = _memory_of(self._state.committee).polkas.setdefault(height.number, {})
+        if height.valid is not None and value in height.held:
+            known.setdefault(value, (height.valid, height.held[value]))
+
+    def get_oldest(self: Ordering, height: Height, round: int) -> Any:
+        polkas = _memory_of(self._state.committee).polkas.get(height.number, {})
+        known = [(proof, held) for proof, held in polkas.values() if proof.round < round]
+        if len(known) < 2:
+            return get_value(self, height, round)
+        height.valid, held = known[0]
+        height.held[height.valid.digest] = held
+        return self._propose(height, round, height.valid.digest, height.valid.round)
+
+    patch.setattr(TendermintCore, "_start_round", start_free)
+    patch.setattr(TendermintCore, "_decide", lambda self: False)
+    patch.setattr(Ordering, "_keep_valid", keep_all)
+    patch.setattr(Ordering, "_get_value", get_oldest)
+    patch.setattr(Ordering, "_decide_without_proposal", lambda self, height, vote: None)
+
+
+class _Splitting(LyingEngine):
+    """Tells two members alone what it proposes. Until it has a polka in a height its prevotes stay with it, so that
+    nobody else sees that one; then they help. Its precommits complete certificates of decisions that nobody but
+    itself has: when there are two of one height, each goes to somebody else."""
+
+    def __init__(self, engine: Engine, committee: Committee, signer: Signer) -> None:
+        super().__init__(engine, committee, signer)
+        self._others = tuple([member for member in range(committee.size) if member != self.index])
+        self._chosen = self._others[: committee.quorum - 1]
+        self._memory = _memory_of(committee)
+
+    def choose_audience(self, message: Propose | Prevote, turn: int) -> tuple[int, ...]:
+        """Who hears what belongs to a proposal that we made when we had polkas of so many values."""
+        return self._chosen if turn or isinstance(message, Propose) else ()
+
+    def handle(self, event: Event, now_ms: int) -> Output:
+        output = super().handle(event, now_ms)
+        if isinstance(event, MessageReceived) and isinstance(event.message, Precommit):
+            output = replace(output, send=(*output.send, *self._take(event.message)))
+        return output
+
+    def needs(self, signer: int, message: Any) -> bool:
+        return isinstance(message, Precommit) or super().needs(signer, message)
+
+    def alter(self, send: Send) -> tuple[Send, ...]:
+        message = reading.decode_message(send.message, self.committee)[1]
+        match message:
+            case Propose():
+                height, round = message.proposal.height, message.proposal.round
+                turn = self._memory.turns.setdefault((height, round), len(self._memory.polkas.get(height, ())))
+                audience = self.choose_audience(message, turn)
+            case Prevote():
+                turn = self._memory.turns.get((message.height, message.round))
+                audience = () if turn is None else self.choose_audience(message, turn)
+            case Precommit():
+                audience = ()
+            case _:
+                return (send,)
+        return tuple([msgspec.structs.replace(send, to=to) for to in audience if send.to in (None, to)])
+
+    def _take(self, vote: Precommit) -> tuple[Send, ...]:
+        """Both decisions, when the second one is complete."""
+        if vote.digest == NIL:
+            return ()
+        place = (vote.height, vote.round, vote.digest)
+        own = sign_precommit(self.committee, self.signer, self.index, vote.round, vote.height, vote.digest)
+        self._memory.precommits.setdefault(place, {self.index: own})[vote.sender] = vote
+        complete = {
+            digest: self._certify(votes)
+            for (height, _, digest), votes in self._memory.precommits.items()
+            if height == vote.height and len(votes) >= self.committee.quorum
+        }
+        if len(complete) < 2 or vote.height in self._memory.split:
+            return ()
+        self._memory.split.add(vote.height)
+        first, second = tuple(complete.values())[:2]
+        return (Send(self._others[-1], encode(first)), Send(self._others[0], encode(second)))
+
+    def _certify(self, votes: dict[int, Precommit]) -> DecisionCertificate:
+        chosen = [votes[sender] for sender in sorted(votes)][: self.committee.quorum]
+        first = chosen[0]
+        signers, signatures = [vote.sender for vote in chosen], [vote.signature for vote in chosen]
+        return DecisionCertificate(first.round, first.height, first.digest, tuple(signers), tuple(signatures))
+
+
+class _Relocking(_Splitting):
+    """Shows one member alone the first polka. The next proposal is for those whom that did not lock, and its polka
+    locks the one again, with another; then it comes back to the first value, for whoever forgot."""
+
+    def choose_audience(self, message: Propose | Prevote, turn: int) -> tuple[int, ...]:
+        if isinstance(message, Propose):
+            return self._others if turn else self._chosen
+        return (self._chosen[-1:], self._chosen)[turn] if turn < 2 else self._others
+
+
 # --- the table ---------------------------------------------------------------------------------------------
 
 _TENDERMINT: Final = TendermintFactory()
 TWINS: Final = Twins()
 FIVE: Final = Twins(nodes=5)
+LONG: Final = Twins(rounds=16)
+"""Attacks that take several rounds of one height, and then a restart."""
+_SPLIT: Final = Liar(_propose_oldest, _Splitting)
+_RELOCK: Final = Liar(_propose_oldest, _Relocking)
 
 
 def _mutant(name: str, plant: Plant, hunt: Hunt, seed: int, within: int, liar: Liar | None = None) -> Mutant:
@@ -173,6 +298,7 @@ def _broken(name: str, known: str, hunt: Hunt, seed: int, within: int, liar: Lia
 
 MUTANTS: Final = (
     _broken("the lock is forgotten", "forgets-the-lock", TWINS, 20, 200, Liar(_propose_fresh)),
+    _broken("an older polka unlocks", "unlocks-by-an-older-polka", TWINS, 10, 100, _SPLIT),
     _mutant("proofs of lock are believed", _believe_proofs, TWINS, 112, 400, Liar(_propose_fresh, _Forging)),
     _broken("the valid value is forgotten", "forgets-the-valid-value", TWINS, 0, 100),
     _broken("a prevote is followed without a polka", "precommits-without-polka", TWINS, 0, 20),
@@ -186,6 +312,7 @@ MUTANTS: Final = (
     _broken("votes leave before they are logged", "votes-before-persisting", TWINS, 0, 5),
     _broken("votes go at a restart", "votes-not-restored", TWINS, 10, 100),
     _broken("locks go at a restart", "lock-not-restored", TWINS, 18, 100, Liar(_propose_fresh)),
+    _broken("later locks go at a restart", "logs-only-the-first-lock", LONG, 47, 200, _RELOCK),
     _broken("the last proposal wins", "takes-the-last-proposal", TWINS, 0, 20),
     _broken("anybody proposes", "accepts-any-proposer", TWINS, 3, 100, Liar(wrap=_Usurping)),
     _broken("invalid payloads get votes", "prevotes-invalid-payloads", TWINS, 3, 50),
