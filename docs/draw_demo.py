@@ -12,11 +12,12 @@ from rich.text import Text
 
 WIDTH = 112
 FONT = "DejaVu Sans Mono, Menlo, Consolas, monospace"
+# Each takes the blanks that follow it along: some viewers drop those at the beginning of a piece of text.
 STYLES = (
-    (r"^\[ *[\d.]+ s\]", "bright_black"),
-    (r"✓", "bold green"),
-    (r"(?<=\] )(killed|split)\b", "bold red"),
-    (r"(?<=\] )(restarting|healed|ready)\b", "bold cyan"),
+    (r"^\[ *[\d.]+ s\] *", "bright_black"),
+    (r"✓ ", "bold green"),
+    (r"(?<=\] )(killed|split) ", "bold red"),
+    (r"(?<=\] )(restarting |healed |ready: )", "bold cyan"),
     (r"^Summary$|^make run$", "bold"),
 )
 
