@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final
 
 from primitives.errors import LocalError
@@ -148,7 +149,7 @@ class AgentWorkload:
         options = self._options
         dice = random.Random(f"agents:{options.seed}:{shard}")
         agents = self._agents[shard]
-        weights = [_weigh(agent, self._weights) for agent in agents]
+        weights = list(accumulate([_weigh(agent, self._weights) for agent in agents]))
         rate = options.rate / len(self._agents)
         size = min(options.actions_per_tx, MAX_ACTIONS_PER_TRANSACTION)
         now_s = 0.0
@@ -158,7 +159,7 @@ class AgentWorkload:
             def price(terms: MarketTerms, now_s: float = now_s) -> int:
                 return self._paths[terms.shard, terms.market].compute_price(now_s)
 
-            agent = dice.choices(agents, weights)[0]
+            agent = dice.choices(agents, cum_weights=weights)[0]
             batch = agent.decide(dice, price, size)
             due_s = now_s if rate else None
             yield PlannedTransaction(due_s, batch.shard, agent.account, batch.actions, batch.subaccount)

@@ -165,16 +165,9 @@ def _extending_stale(method: Any) -> Any:
 _EXTEND_STALE: Final = Liar(_leads(needs_timeouts=True))
 
 
-def _hoard(patch: Any) -> None:
-    """Member 0, which keeps its votes and so the certificates that it alone can make, reports no lock, and is a
-    silent leader until it has certificates of two branches. Then it goes on with the lower one as often as rules
-    let it. Its processes share what they know."""
-    adopt, time_out, send_vote = Ordering.adopt, Views._time_out, Ordering.send_vote
-
-    def adopt_and_keep(self: Ordering, certificate: QuorumCertificate) -> None:
-        if certificate.block.view != ROOT_VIEW:
-            _hoarded(self.state)[compute_block_id(certificate.block)] = certificate
-        adopt(self, certificate)
+def _keep_votes(patch: Any) -> None:
+    """Votes for others' proposals stay with the liar, and so the certificates that it alone can make."""
+    send_vote = Ordering.send_vote
 
     def keep_vote(self: Ordering, to: int | None) -> None:
         state = self.state
@@ -182,6 +175,20 @@ def _hoard(patch: Any) -> None:
             send_vote(self, to)
         elif state.vote is not None and self.needs_vote(state.vote):
             self.on_vote(state.vote)
+
+    patch.setattr(Ordering, "send_vote", keep_vote)
+
+
+def _hoard(patch: Any) -> None:
+    """Member 0, which keeps its votes and so the certificates that it alone can make, reports no lock, and is a
+    silent leader until it has certificates of two branches. Then it goes on with the lower one as often as rules
+    let it. Its processes share what they know."""
+    adopt, time_out = Ordering.adopt, Views._time_out
+
+    def adopt_and_keep(self: Ordering, certificate: QuorumCertificate) -> None:
+        if certificate.block.view != ROOT_VIEW:
+            _hoarded(self.state)[compute_block_id(certificate.block)] = certificate
+        adopt(self, certificate)
 
     def report_nothing(self: Views, view: int) -> None:
         state = self.state
@@ -204,7 +211,6 @@ def _hoard(patch: Any) -> None:
             self._send(repeat(chosen.block, state.view), None)
 
     patch.setattr(Ordering, "adopt", adopt_and_keep)
-    patch.setattr(Ordering, "send_vote", keep_vote)
     patch.setattr(Views, "_time_out", report_nothing)
     patch.setattr(Exchange, "_answer", lambda self, status: False)
     patch.setattr(Building, "propose", propose)
@@ -233,7 +239,7 @@ def _choose_branch(state: HotStuffState) -> QuorumCertificate | None:
     return None
 
 
-_HOARD: Final = Liar(_hoard)
+_HOARD: Final = Liar(plant_all(_keep_votes, _hoard))
 
 
 @dataclass(slots=True)
@@ -253,7 +259,7 @@ def _ambush(patch: Any) -> None:
     view v − 1. It is silent in v until others gave v up, and makes timeouts of that with its own, which it tells
     nobody. Only then comes its proposal of v. Votes for it commit the block of view v − 1, which it shows to one
     voter alone; in v + 1 its timeouts let it extend the block below. Its processes share what they know."""
-    certify, time_out, send_vote = Ordering._certify, Views._time_out, Ordering.send_vote
+    certify, time_out = Ordering._certify, Views._time_out
     needs_vote, on_vote, honest_propose = Ordering.needs_vote, Ordering.on_vote, Building.propose
 
     def certify_and_hide(self: Ordering, block: Block, tally: Any) -> None:
@@ -267,13 +273,6 @@ def _ambush(patch: Any) -> None:
         hidden = QuorumCertificate(block, tuple([vote.sender for vote in votes]), _signatures(votes))
         state.checker.note_verified(hidden)
         _ambushes(state).setdefault(block.view + 1, _Ambush(hidden, repeat(block, block.view + 1)))
-
-    def keep_vote(self: Ordering, to: int | None) -> None:
-        state = self.state
-        if state.proposal is not None and state.proposal.sender == state.index:
-            send_vote(self, to)
-        elif state.vote is not None and self.needs_vote(state.vote):
-            self.on_vote(state.vote)
 
     def time_out_alone(self: Views, view: int) -> None:
         sent = len(self.state.outbox.send)
@@ -313,7 +312,6 @@ def _ambush(patch: Any) -> None:
             ambush.votes[state.index] = sign_vote(state.committee, state.signer, state.index, ambush.late)
 
     patch.setattr(Ordering, "_certify", certify_and_hide)
-    patch.setattr(Ordering, "send_vote", keep_vote)
     patch.setattr(Ordering, "needs_vote", needs_late_vote)
     patch.setattr(Ordering, "on_vote", take_late_vote)
     patch.setattr(Views, "_time_out", time_out_alone)
@@ -332,7 +330,7 @@ def _signatures(votes: Sequence[Vote]) -> tuple[bytes, ...]:
     return tuple([vote.signature for vote in votes])
 
 
-_AMBUSH: Final = Liar(_ambush)
+_AMBUSH: Final = Liar(plant_all(_keep_votes, _ambush))
 
 
 class _ForgingTimeouts(LyingEngine):
