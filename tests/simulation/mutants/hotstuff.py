@@ -64,7 +64,7 @@ from tests.consensus.hotstuff.mutants import MUTANTS as BROKEN
 from tests.simulation.mutants.counting import ONE_LESS, TWO_F_PLUS_1, count_whatever_they_say
 from tests.simulation.mutants.hunts import Hunt, Twins
 from tests.simulation.mutants.lying import LyingEngine
-from tests.simulation.mutants.planting import Liar, Plant, PlantedFactory, plant_all, replace_in
+from tests.simulation.mutants.planting import Liar, Plant, PlantedFactory, plant_all, replace_in, share
 from tests.simulation.mutants.table import Mutant
 
 # --- counting ----------------------------------------------------------------------------------------------
@@ -217,9 +217,8 @@ def _hoard(patch: Any) -> None:
 
 
 def _hoarded(state: HotStuffState) -> dict[bytes, QuorumCertificate]:
-    """All certificates that any process of the liar has seen: each run has a committee of its own."""
-    known: dict[bytes, QuorumCertificate] = vars(state.committee).setdefault("_hoarded", {})
-    return known
+    """All certificates that any process of the liar has seen."""
+    return share(state.committee, "_hoarded", dict[bytes, QuorumCertificate])
 
 
 def _choose_branch(state: HotStuffState) -> QuorumCertificate | None:
@@ -269,8 +268,7 @@ def _ambush(patch: Any) -> None:
         if not leads or block.slot <= state.tip.slot or not tally.has_quorum(identity, quorum):
             certify(self, block, tally)
             return
-        votes = tally.votes_for(identity, quorum)
-        hidden = QuorumCertificate(block, tuple([vote.sender for vote in votes]), _signatures(votes))
+        hidden = _certify(block, tally.votes_for(identity, quorum))
         state.checker.note_verified(hidden)
         _ambushes(state).setdefault(block.view + 1, _Ambush(hidden, repeat(block, block.view + 1)))
 
@@ -295,8 +293,7 @@ def _ambush(patch: Any) -> None:
             return
         ambush.is_sprung = True
         votes = [ambush.votes[sender] for sender in sorted(ambush.votes)][: state.committee.quorum]
-        child = QuorumCertificate(ambush.late, tuple([cast.sender for cast in votes]), _signatures(votes))
-        state.outbox.transmit(vote.sender, CommitProof(ambush.hidden, child))
+        state.outbox.transmit(vote.sender, CommitProof(ambush.hidden, _certify(ambush.late, votes)))
 
     def propose(self: Building) -> None:
         state = self.state
@@ -321,13 +318,14 @@ def _ambush(patch: Any) -> None:
 
 
 def _ambushes(state: HotStuffState) -> dict[int, _Ambush]:
-    """By the first of the liar's two views; each run has a committee of its own."""
-    known: dict[int, _Ambush] = vars(state.committee).setdefault("_ambushes", {})
-    return known
+    """By the first of the liar's two views."""
+    return share(state.committee, "_ambushes", dict[int, _Ambush])
 
 
-def _signatures(votes: Sequence[Vote]) -> tuple[bytes, ...]:
-    return tuple([vote.signature for vote in votes])
+def _certify(block: Block, votes: Sequence[Vote]) -> QuorumCertificate:
+    """From q votes for the block, by increasing sender."""
+    signers, signatures = [vote.sender for vote in votes], [vote.signature for vote in votes]
+    return QuorumCertificate(block, tuple(signers), tuple(signatures))
 
 
 _AMBUSH: Final = Liar(plant_all(_keep_votes, _ambush))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from consensus.certificate import Certificate
 from consensus.committee import Committee
@@ -20,6 +20,7 @@ from testnet.simulator.wrapped_factory import WrappedFactory
 
 Plant = Callable[[Any], None]
 """Calls ``patch.setattr(target, name, replacement)`` of its argument, as of pytest's ``monkeypatch``."""
+Shared = TypeVar("Shared")
 ABSENT = object()
 LIAR = 0
 
@@ -152,3 +153,9 @@ def plant_all(*plants: Plant) -> Plant:
             one(patch)
 
     return plant
+
+
+def share(committee: Committee, name: str, make: Callable[[], Shared]) -> Shared:
+    """What all processes of the liar know, whatever restarts: kept by the committee, and each run has its own."""
+    known: Shared = vars(committee).setdefault(name, make())
+    return known

@@ -49,7 +49,7 @@ from tests.simulation.mutants.counting import (
 )
 from tests.simulation.mutants.hunts import Hunt, Twins
 from tests.simulation.mutants.lying import LyingEngine
-from tests.simulation.mutants.planting import Liar, Plant, PlantedFactory, plant_all, replace_in
+from tests.simulation.mutants.planting import Liar, Plant, PlantedFactory, plant_all, replace_in, share
 from tests.simulation.mutants.table import Mutant
 
 # --- quorums -----------------------------------------------------------------------------------------------
@@ -163,12 +163,6 @@ class _Memory:
     split: set[int] = field(default_factory=set)
 
 
-def _memory_of(committee: Committee) -> _Memory:
-    """Each run has a committee of its own."""
-    memory: _Memory = vars(committee).setdefault("_memory", _Memory())
-    return memory
-
-
 def _propose_oldest(patch: Any) -> None:
     """Leads with values of its own until it has seen polkas of two, then with the older one; decides nothing that
     others have not decided."""
@@ -181,12 +175,12 @@ def _propose_oldest(patch: Any) -> None:
 
     def keep_all(self: Ordering, height: Height, round: int, value: bytes) -> None:
         keep_valid(self, height, round, value)
-        known = _memory_of(self._state.committee).polkas.setdefault(height.number, {})
+        known = share(self._state.committee, "_memory", _Memory).polkas.setdefault(height.number, {})
         if height.valid is not None and value in height.held:
             known.setdefault(value, (height.valid, height.held[value]))
 
     def get_oldest(self: Ordering, height: Height, round: int) -> Any:
-        polkas = _memory_of(self._state.committee).polkas.get(height.number, {})
+        polkas = share(self._state.committee, "_memory", _Memory).polkas.get(height.number, {})
         known = [(proof, held) for proof, held in polkas.values() if proof.round < round]
         if len(known) < 2:
             return get_value(self, height, round)
@@ -210,7 +204,7 @@ class _Splitting(LyingEngine):
         super().__init__(engine, committee, signer)
         self._others = tuple([member for member in range(committee.size) if member != self.index])
         self._chosen = self._others[: committee.quorum - 1]
-        self._memory = _memory_of(committee)
+        self._memory = share(committee, "_memory", _Memory)
 
     def choose_audience(self, message: Propose | Prevote, turn: int) -> tuple[int, ...]:
         """Who hears what belongs to a proposal that we made when we had polkas of so many values."""
