@@ -78,12 +78,23 @@ def _require_same(directory: NetworkDirectory, wanted: Topology) -> None:
 async def run_network(
     directory: NetworkDirectory, environment: Mapping[str, str], progress: Progress
 ) -> AsyncIterator[Supervisor]:
-    """A network that runs, ready, while the body does, and is down afterwards. Raises ``LocalError``."""
+    """A network that runs, ready, while the body does, and is down afterwards. Raises ``LocalError``, and
+    ``KeyboardInterrupt`` for every signal that asks to stop: after Ctrl-C or a ``kill`` nothing is left running."""
     supervisor = Supervisor(read_network(directory), environment, progress)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(supervisor.run)
-        yield supervisor
-        supervisor.stop()
+    async with trio.open_nursery() as watch:
+        await watch.start(_interrupt_on_signals)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(supervisor.run)
+            yield supervisor
+            supervisor.stop()
+        watch.cancel_scope.cancel()
+
+
+async def _interrupt_on_signals(*, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    with trio.open_signal_receiver(*_SIGNALS) as received:
+        task_status.started()
+        async for _ in received:
+            raise KeyboardInterrupt
 
 
 async def hold_network(

@@ -19,6 +19,7 @@ from node.client import NodeClient
 from node.config import read_config, write_config
 from node.process_file import read_process_file
 from primitives.errors import LocalError, RemoteError
+from testnet.cli import EXIT_INTERRUPTED
 from testnet.directory import NetworkDirectory, read_network
 from testnet.processes import scan_processes
 from testnet.progress import SilentProgress
@@ -250,6 +251,29 @@ async def test_ctrl_c_while_a_network_starts_leaves_nothing_running(tmp_path: Pa
             await process.wait()
     assert process.returncode != 0
     assert not scan_processes(homes)
+
+
+async def test_a_bench_that_is_told_to_end_leaves_nothing_running_and_no_data(tmp_path: Path) -> None:
+    def list_homes() -> list[Path]:
+        return list(tmp_path.glob("rialto-bench-*/bench/homes/*"))
+
+    async def has_members() -> bool:
+        return bool(scan_processes(list_homes()))
+
+    async with trio.open_nursery() as nursery:
+        variables = {**os.environ, "TMPDIR": str(tmp_path)}
+        start = partial(
+            trio.run_process, [RIALTO, "bench", "single"], check=False, capture_stderr=True, env=variables
+        )
+        process = await nursery.start(start)
+        await wait_true(has_members, "the members' processes")
+        homes = list_homes()
+        process.send_signal(signal.SIGTERM)
+        with trio.fail_after(PROGRESS_DEADLINE_S):
+            await process.wait()
+    assert process.returncode == EXIT_INTERRUPTED
+    assert not scan_processes(homes)
+    assert not list(tmp_path.iterdir())
 
 
 def build_variables(root: Path) -> dict[str, str]:
