@@ -6,6 +6,8 @@ Also the samples of what members say about themselves, which the report plots.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, Final
 
 import trio
@@ -21,7 +23,6 @@ READY_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.3
 REQUEST_TIMEOUT_S: Final = 3.0
 SAMPLE_INTERVAL_S: Final = 2.0
-"""Six requests a second over twelve members cost them nothing that a benchmark could see."""
 MAX_SAMPLES_BYTES: Final = 64 << 20
 """About half a day of a network of twelve; the file before is kept too."""
 SAMPLED_FIELDS: Final = (
@@ -97,23 +98,32 @@ def _name_some(names: Sequence[str]) -> str:
 
 async def record_samples(directory: NetworkDirectory, members: Callable[[], Sequence[MemberEntry]]) -> None:
     """Write what every living member says about itself, at an even pace, until cancelled."""
-    while True:
-        if directory.samples_path.exists() and directory.samples_path.stat().st_size > MAX_SAMPLES_BYTES:
-            directory.samples_path.replace(directory.samples_path.with_suffix(".previous.jsonl"))
-        async with trio.open_nursery() as nursery:
-            for member in members():
-                nursery.start_soon(_record_sample, directory, member)
-        await trio.sleep(SAMPLE_INTERVAL_S)
+    async with AsyncExitStack() as stack:
+        clients: dict[str, NodeClient] = {}
+        while True:
+            _start_anew(directory.samples_path)
+            async with trio.open_nursery() as nursery:
+                for member in members():
+                    process = find_process(member.home)
+                    if process is None or process.paused:
+                        continue
+                    url = process.file.rpc
+                    if url not in clients:
+                        client = NodeClient(url, timeout_s=REQUEST_TIMEOUT_S, connections=1)
+                        clients[url] = await stack.enter_async_context(client)
+                    nursery.start_soon(_record_sample, directory.samples_path, member.name, clients[url])
+            await trio.sleep(SAMPLE_INTERVAL_S)
 
 
-async def _record_sample(directory: NetworkDirectory, member: MemberEntry) -> None:
-    process = find_process(member.home)
-    if process is None or process.paused:
-        return
+def _start_anew(path: Path) -> None:
+    if path.exists() and path.stat().st_size > MAX_SAMPLES_BYTES:
+        path.replace(path.with_suffix(".previous.jsonl"))
+
+
+async def _record_sample(path: Path, name: str, client: NodeClient) -> None:
     try:
-        async with NodeClient(process.file.rpc, timeout_s=REQUEST_TIMEOUT_S, connections=1) as client:
-            status = await client.status()
+        status = await client.status()
     except RemoteError:
         return
-    row: dict[str, Any] = {name: status.get(name) for name in SAMPLED_FIELDS}
-    append_json_line(directory.samples_path, {"time_ms": wall_ms(), "member": member.name, **row})
+    row: dict[str, Any] = {field: status.get(field) for field in SAMPLED_FIELDS}
+    append_json_line(path, {"time_ms": wall_ms(), "member": name, **row})

@@ -54,13 +54,17 @@ def _find_largest_growth(readings_of: Mapping[str, Sequence[float]]) -> float:
     return round(max((compute_growth(readings) for readings in readings_of.values()), default=0.0), 1)
 
 
-def read_dirty_mb(pid: int) -> float:
-    """Private memory that was written to, in 10**6 bytes; ``psutil.NoSuchProcess`` where it is gone."""
+def read_private_mb(pid: int) -> tuple[float, float]:
+    """(unique memory, the part of it that was written to), in 10**6 bytes. Raises ``psutil.NoSuchProcess``.
+
+    One reading for both: the kernel walks over all pages of the process for each.
+    """
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
     except OSError:
         raise psutil.NoSuchProcess(pid) from None
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:")) * 1024 / 1e6
+    private = {line.split()[0]: int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("Private_")}
+    return sum(private.values()), private["Private_Dirty:"]
 
 
 class ProcessMeter:
@@ -133,8 +137,9 @@ class ProcessMeter:
             first_s = known[0] if known else (0.0 if born_now else spent_s)
             self._cpu_s[key] = (first_s, spent_s)
             if with_memory:
-                self.uss_mb.setdefault(name, []).append(process.memory_full_info().uss / 1e6)
-                self.dirty_mb.setdefault(name, []).append(read_dirty_mb(process.pid))
+                unique_mb, dirty_mb = read_private_mb(process.pid)
+                self.uss_mb.setdefault(name, []).append(unique_mb)
+                self.dirty_mb.setdefault(name, []).append(dirty_mb)
         except psutil.Error:
             self._processes.pop(name, None)
 

@@ -7,7 +7,7 @@ import os
 import psutil
 import pytest
 
-from testnet.workloads.process_costs import ActionCosts, compute_growth, read_dirty_mb
+from testnet.workloads.process_costs import ActionCosts, compute_growth, read_private_mb
 
 
 def test_cost_is_time_over_executions() -> None:
@@ -35,8 +35,11 @@ def test_growth_of_few_readings_is_that_of_their_halves() -> None:
 
 
 def test_written_memory_is_dirty_and_a_dead_process_has_none() -> None:
-    before = read_dirty_mb(os.getpid())
+    unique, dirty = read_private_mb(os.getpid())
     held = bytearray(os.urandom(1 << 20)) * 32
-    assert 30 < read_dirty_mb(os.getpid()) - before < 40, len(held)
+    unique_now, dirty_now = read_private_mb(os.getpid())
+    assert 30 < dirty_now - dirty < 40, len(held)
+    assert 30 < unique_now - unique < 40
+    assert abs(unique_now - psutil.Process().memory_full_info().uss / 1e6) < 1
     with pytest.raises(psutil.NoSuchProcess):
-        read_dirty_mb(1 << 30)
+        read_private_mb(1 << 30)
