@@ -2,8 +2,9 @@
 
 Theory of operation. Two queues: submissions of our own clients, and batches of other members. One ``work`` call
 makes at most ``CHUNK`` verifications (60 µs each in libsodium): first for batches that a payload in flight waits
-for, then from the two queues in turns, so that neither starves the other. A transaction that our mempool holds was
-verified already and is not verified again.
+for, then from the two queues in turns, so that neither starves the other. Batches are taken from their authors in
+turn: a member that sends more than its share waits for itself. A transaction that our mempool holds was verified
+already and is not verified again.
 
 Both queues are bounded: submissions here (the client is told to come back), batches by the quotas of the pool.
 What does not live here: what becomes of a verified transaction or batch.
@@ -74,7 +75,8 @@ class VerificationQueue:
         self._find_executed = find_executed
         self._submissions: deque[_Submission] = deque()
         self._urgent: deque[HeldBatch] = deque()
-        self._batches: deque[HeldBatch] = deque()
+        self._lanes: dict[int, deque[HeldBatch]] = {}
+        """Batches of each author that has any here; the first author is the next."""
         self._turn = 0
         self._queued = 0
         self._queued_bytes = 0
@@ -82,7 +84,7 @@ class VerificationQueue:
 
     @property
     def busy(self) -> bool:
-        return bool(self._submissions or self._urgent or self._batches)
+        return bool(self._submissions or self._urgent or self._lanes)
 
     @property
     def queued(self) -> int:
@@ -110,7 +112,7 @@ class VerificationQueue:
 
     def add_batch(self, batch: HeldBatch) -> None:
         """A batch to verify when there is time."""
-        self._batches.append(batch)
+        self._lanes.setdefault(batch.author, deque()).append(batch)
 
     def add_urgent(self, batch: HeldBatch) -> None:
         """A batch that a payload in flight waits for; where it is queued already it moves up."""
@@ -135,13 +137,24 @@ class VerificationQueue:
         while budget > 0 and self.busy:
             if self._urgent:
                 budget = self._check_next(self._urgent, budget, outcomes)
-            elif self._submissions and (self._turn % CLIENT_TURN == 0 or not self._batches):
+            elif self._submissions and (self._turn % CLIENT_TURN == 0 or not self._lanes):
                 self._turn += 1
                 budget = self._check_submission(budget, outcomes)
             else:
                 self._turn += 1
-                budget = self._check_next(self._batches, budget, outcomes)
+                budget = self._check_lane(budget, outcomes)
         return outcomes
+
+    def _check_lane(self, budget: int, outcomes: list[Outcome]) -> int:
+        """The author whose turn it is; the turn ends with the batch."""
+        author, lane = next(iter(self._lanes.items()))
+        waiting = len(lane)
+        budget = self._check_next(lane, budget, outcomes)
+        if len(lane) < waiting:
+            del self._lanes[author]
+            if lane:
+                self._lanes[author] = lane
+        return budget
 
     def _check_next(self, queue: deque[HeldBatch], budget: int, outcomes: list[Outcome]) -> int:
         batch = queue[0]
