@@ -11,14 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
 
 from consensus.certificate import Certificate
-from consensus.engine import NULL_PAYLOAD, Engine, Record
+from consensus.engine import NULL_PAYLOAD, Engine
 from consensus.evidence import Jurisdiction
 from crosslink.header import ShardHeader, compute_header_hash
 from node.abstention import Abstention
-from node.application import Application
 from node.attestations import AttestationPool
 from node.batch_receiver import BatchReceiver
 from node.batches import BatchPool, HeldBatch
@@ -26,16 +24,17 @@ from node.beacon_follow import FollowingLink
 from node.beacon_link import BeaconLink, NoBeacon
 from node.beacon_serve import ServingLink
 from node.catch_up import CatchUp
+from node.censorship import CensorshipClock
 from node.certification import Certifier
 from node.chain import FORMAT_VERSION as CHAIN_FORMAT
 from node.chain import Areas, Chain, ChainIdentity, build_genesis_records, header_hash_at, validate_tip
-from node.dissemination import BatchMaker, CensorshipClock
+from node.components import Components, SubmissionTickets
+from node.dissemination import BatchMaker
 from node.effects_draft import EffectsDraft
 from node.engine_driver import EngineDriver
-from node.events import StoreWrite, TransactionsSubmitted
+from node.events import StoreWrite
 from node.evidence import EvidenceLocker
 from node.executor import ExecutedBlock, Executor
-from node.members import Member
 from node.mempool import Mempool
 from node.obtaining import Obtaining
 from node.payload import decode_payload
@@ -43,7 +42,7 @@ from node.peers import Peers
 from node.proposer import Proposer
 from node.range_server import ServingBudget
 from node.recollection import Recollection
-from node.replica_setup import FollowsBeacon, ReplicaLimits, ReplicaSetup, ServesShards, StandsAlone
+from node.replica_setup import FollowsBeacon, ReplicaSetup, ServesShards, StandsAlone
 from node.snapshot import Snapshots
 from node.snapshot_download import SnapshotDownload
 from node.snapshot_maker import SnapshotMaker
@@ -55,64 +54,6 @@ from node.verification import VerificationQueue
 from node.vote_records import Pins, RecoveredLog, build_identity_record, read_vote_log
 from primitives.codec import encode
 from primitives.errors import LocalError, RemoteError
-from primitives.parameters import ProtocolParameters
-
-
-class SubmissionTickets:
-    """Submissions of shard members wait in the same queue as those of clients, under tickets below zero."""
-
-    def __init__(self, verification: VerificationQueue) -> None:
-        self._verification = verification
-        self._numbers = count(-1, -1)
-        self._submitters: dict[int, Member] = {}
-
-    def submit(self, member: Member, data: bytes) -> None:
-        """Queue it; raises ``RemoteError`` where the queue is full."""
-        ticket = next(self._numbers)
-        if self._verification.add_submission(TransactionsSubmitted(ticket, (data,))) is not None:
-            raise RemoteError("BUSY", "too many submissions wait")
-        self._submitters[ticket] = member
-
-    def finish(self, ticket: int) -> Member | None:
-        """Whose submission this was; ``None`` for a client's."""
-        return self._submitters.pop(ticket, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Components:
-    """One replica's parts. ``first_…`` are part of the effects of ``Start``; ``recovered_decisions`` are (height,
-    payload digest) that we executed before a crash and that the store lost."""
-
-    abstention: Abstention
-    application: Application
-    attestations: AttestationPool
-    budget: ServingBudget
-    catch_up: CatchUp
-    censorship: CensorshipClock
-    certifier: Certifier
-    chain: Chain
-    driver: EngineDriver
-    evidence: EvidenceLocker
-    executor: Executor
-    limits: ReplicaLimits
-    link: BeaconLink
-    maker: BatchMaker
-    mempool: Mempool
-    obtaining: Obtaining
-    parameters: ProtocolParameters
-    peers: Peers
-    pins: Pins
-    pool: BatchPool
-    proposer: Proposer
-    receiver: BatchReceiver
-    recollection: Recollection
-    snapshots: Snapshots
-    submissions: SubmissionTickets
-    verification: VerificationQueue
-    wall: Callable[[], int]
-    first_records: tuple[Record, ...]
-    first_writes: tuple[StoreWrite, ...]
-    recovered_decisions: tuple[tuple[int, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)

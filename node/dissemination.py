@@ -1,21 +1,15 @@
-"""Our own batches: when they are made, and when another member's leader is asked to hurry.
+"""Our own batches: when they are made.
 
 ``BatchMaker`` packs what the mempool holds: at once while nothing is proposed, so that a lone transaction waits for
 nobody; else shortly before the next proposal is due, because an earlier batch would only cost every member another
 message and another signature; and whenever a batch is full. It stops while half of what peers hold for one author
 is unexecuted, so that an honest author is never over quota; the mempool then fills and clients are told.
 
-``CensorshipClock`` times the oldest unexecuted batch of each author. First stage: its body goes to every member,
-for the leader may not have it, and again later, for a network that drops may have taken it; of our own batches all
-that wait go, up to ``RELAYED_BYTES``, because after a partition nobody else may have any. Second stage: it is
-overdue, which the engine takes as a complaint. An author's clock starts again when a full payload took one of its
-batches (its turn came, the chain is just busy) and when the view changes (the new leader gets a chance). What does
-not live here: the engine's own timers.
+What does not live here: when a leader is asked to hurry (``node.censorship``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from consensus.committee import Committee
@@ -28,8 +22,6 @@ from primitives.signing import Signer
 
 LEAD_MS: Final = 30
 """How long before the next proposal a batch leaves: time to travel and to be verified on busy cores."""
-RELAYED_BYTES: Final = 128 << 10
-"""Own bodies relayed at once: half a megabyte a second and peer, while nothing of ours is ordered."""
 LIFETIME_SHARE: Final = 2
 """Our batches live half of what is allowed: a member some blocks behind us must not find them too long-lived."""
 
@@ -82,6 +74,14 @@ class BatchMaker:
         """Somebody proposed: the next chance is a gap away."""
         self._not_before_ms = max(self._not_before_ms, now_ms + self._gap_ms - LEAD_MS)
 
+    def on_block(self, batches: tuple[HeldBatch, ...], height: int) -> None:
+        """The block at ``height`` was executed: its batches and the expired ones leave pool and mempool."""
+        for batch in batches:
+            self._pool.mark_executed(batch, height)
+            self._mempool.settle([transaction.id for transaction in batch.transactions])
+        for batch in self._pool.expire(height):
+            self._mempool.expire([transaction.id for transaction in batch.transactions])
+
     def make(self, height: int, now_ms: int) -> HeldBatch | None:
         """The next batch, held in the pool; ``height`` is the last executed. ``None`` with nothing to pack."""
         if self.is_blocked:
@@ -98,59 +98,3 @@ class BatchMaker:
         batch.state = BatchState.VERIFIED
         self._pool.hold(batch)
         return batch
-
-
-@dataclass(frozen=True, slots=True)
-class CensorshipVerdict:
-    """Bodies that everybody should get now, and whether some author has waited through both stages."""
-
-    relay: tuple[HeldBatch, ...]
-    overdue: bool
-
-
-class CensorshipClock:
-    """One clock per author."""
-
-    def __init__(self, pool: BatchPool, authors: int, own_index: int, limits: ReplicaLimits) -> None:
-        self._pool = pool
-        self._own_index = own_index
-        self._limits = limits
-        self._restarted_ms: list[int | None] = [None] * authors
-
-    def on_block(self, batches: tuple[HeldBatch, ...], is_full: bool, now_ms: int) -> None:
-        """A block with these batches was executed. In a full one every author's turn came that had a batch in."""
-        if is_full:
-            for batch in batches:
-                self._restarted_ms[batch.author] = now_ms
-
-    def on_view_changed(self, now_ms: int) -> None:
-        """A new leader starts with clean clocks."""
-        self._restarted_ms = [now_ms] * len(self._restarted_ms)
-
-    def check(self, now_ms: int) -> CensorshipVerdict:
-        """Look at the oldest batch of each author."""
-        relay: list[HeldBatch] = []
-        overdue = False
-        for author, restarted_ms in enumerate(self._restarted_ms):
-            oldest = self._pool.oldest(author)
-            if oldest is None:
-                continue
-            since_ms = oldest.received_ms if restarted_ms is None else max(restarted_ms, oldest.received_ms)
-            waited_ms = now_ms - since_ms
-            if waited_ms >= self._limits.relay_after_ms:
-                relay += self._choose_relayed(author, oldest, now_ms)
-            overdue = overdue or waited_ms >= self._limits.overdue_after_ms
-        return CensorshipVerdict(tuple(relay), overdue)
-
-    def _choose_relayed(self, author: int, oldest: HeldBatch, now_ms: int) -> list[HeldBatch]:
-        """The batches of an author that waited long enough and did not go out a moment ago."""
-        chosen: list[HeldBatch] = []
-        room = RELAYED_BYTES
-        for batch in self._pool.of_author(author) if author == self._own_index else (oldest,):
-            if now_ms - batch.received_ms < self._limits.relay_after_ms or (chosen and len(batch.frame) > room):
-                break
-            if batch.relayed_ms is None or now_ms - batch.relayed_ms >= self._limits.overdue_after_ms:
-                batch.relayed_ms = now_ms
-                room -= len(batch.frame)
-                chosen.append(batch)
-        return chosen

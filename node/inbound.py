@@ -11,8 +11,8 @@ from typing import Final
 
 from consensus.certificate import Attestation, Certificate
 from consensus.engine import Event as EngineEvent
-from node.assembly import Components
 from node.batches import BatchState
+from node.components import Components
 from node.effects_draft import EffectsDraft
 from node.events import Lane, Outgoing, SubmissionReply
 from node.members import Member

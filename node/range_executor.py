@@ -9,9 +9,9 @@ import contextlib
 from collections.abc import Callable
 
 from consensus.certificate import Certificate
-from node.assembly import Components
 from node.batches import BatchState, HeldBatch
 from node.catch_up import VerifiedBlock
+from node.components import Components
 from node.effects_draft import EffectsDraft
 from node.executor import Diverged, ResolvedPayload
 from primitives.codec import encode

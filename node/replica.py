@@ -41,8 +41,9 @@ from consensus.engine import (
 from consensus.engine import Event as EngineEvent
 from consensus.engine import TimerFired as EngineTimerFired
 from crosslink.block import Readiness
-from node.assembly import Components, build_components
+from node.assembly import build_components
 from node.beacon_follow import BEACON_TIMER
+from node.components import Components
 from node.effects_draft import EffectsDraft
 from node.engine_driver import ENGINE_TIMER_PREFIX
 from node.events import (
@@ -358,11 +359,7 @@ class Replica:
         attests = self._has_joined and parts.certifier.needs_attestation(parts.executor.height + 1)
         block = parts.executor.apply(resolved, draft, now_ms, attest=attests)
         height = block.header.height
-        for batch in resolved.batches:
-            parts.pool.mark_executed(batch, height)
-            parts.mempool.settle([transaction.id for transaction in batch.transactions])
-        for batch in parts.pool.expire(height):
-            parts.mempool.expire([transaction.id for transaction in batch.transactions])
+        parts.maker.on_block(resolved.batches, height)
         if resolved.payload is not None:
             parts.censorship.on_block(resolved.batches, is_full(resolved.payload, parts.parameters), now_ms)
         parts.catch_up.note_progress(now_ms)

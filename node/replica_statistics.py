@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from consensus.engine import WorkLevel
-from node.assembly import Components
 from node.batches import BatchStatistics
 from node.catch_up import CatchUpStatistics
+from node.components import Components
 from node.mempool import MempoolStatistics
 from node.snapshot import SnapshotStatistics
 

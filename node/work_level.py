@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from consensus.engine import WorkLevel
 from crosslink.block import Readiness
-from node.assembly import Components
+from node.components import Components
 
 
 def compute_readiness(parts: Components, view: int, last_block_wall_ms: int, now_ms: int) -> Readiness:

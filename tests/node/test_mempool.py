@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from node.batches import BatchPool, BatchState, HeldBatch
-from node.dissemination import CensorshipClock
+from node.batches import BatchPool
 from node.mempool import Mempool, TransactionStatus
 from node.replica_setup import ReplicaLimits
-from node.wire import BatchBody
 from primitives.errors import RemoteError
 from tests.consensus.tokens import TokenScheme, TokenSigner
+from tests.node.held_batches import make_batch
 from tests.node.toy_application import ToyApplication, ToyTransaction, make_transaction
 
 LIMITS = ReplicaLimits(mempool_transactions=80, mempool_bytes=1 << 20, sender_transactions=40)
@@ -73,19 +72,11 @@ def test_what_was_executed_elsewhere_is_not_batched_here() -> None:
     assert mempool.pending_bytes == 0
 
 
-def _batch(author: int, number: int, *, size: int = 100, expiry: int = 100, received_ms: int = 0) -> HeldBatch:
-    body = BatchBody(author, number, expiry, (bytes(size),))
-    digest = author.to_bytes(1, "big") + number.to_bytes(31, "big")
-    batch = HeldBatch(digest, body, bytes(size), received_ms)
-    batch.state = BatchState.VERIFIED
-    return batch
-
-
 def test_payloads_take_authors_in_turn_oldest_first() -> None:
     pool = BatchPool(4)
     for number in range(5):
-        pool.hold(_batch(0, number))
-    pool.hold(_batch(2, 0))
+        pool.hold(make_batch(0, number))
+    pool.hold(make_batch(2, 0))
     chosen = pool.select(2, set(), 400, 1)
     assert [(batch.author, batch.body.sequence) for batch in chosen.batches] == [(2, 0), (0, 0), (0, 1), (0, 2)]
     assert chosen.is_full
@@ -98,7 +89,7 @@ def test_an_author_over_quota_is_refused_and_others_are_not() -> None:
     pool = BatchPool(4)
     for number in range(4):
         pool.validate_quota(1, 1 << 20)
-        pool.hold(_batch(1, number, size=1 << 20))
+        pool.hold(make_batch(1, number, size=1 << 20))
     with pytest.raises(RemoteError, match="OVER_QUOTA"):
         pool.validate_quota(1, 1)
     pool.validate_quota(2, 1 << 20)
@@ -106,7 +97,7 @@ def test_an_author_over_quota_is_refused_and_others_are_not() -> None:
 
 def test_what_expires_or_is_executed_leaves_no_trace_in_the_counts() -> None:
     pool = BatchPool(4)
-    batches = [_batch(0, 0, expiry=5), _batch(1, 0, expiry=9), _batch(2, 0)]
+    batches = [make_batch(0, 0, expiry=5), make_batch(1, 0, expiry=9), make_batch(2, 0)]
     for batch in batches:
         pool.hold(batch)
     assert pool.expire(5) == (batches[0],)
@@ -116,41 +107,3 @@ def test_what_expires_or_is_executed_leaves_no_trace_in_the_counts() -> None:
     assert pool.find(batches[1].digest) is None
     assert pool.candidate_count == 1
     assert pool.statistics().bytes == 100
-
-
-def test_the_oldest_batch_is_relayed_then_overdue_and_a_new_leader_starts_anew() -> None:
-    pool = BatchPool(4)
-    limits = ReplicaLimits(relay_after_ms=500, overdue_after_ms=1_500)
-    clock = CensorshipClock(pool, 4, 0, limits)
-    batch = _batch(1, 0)
-    pool.hold(batch)
-    assert clock.check(499).relay == ()
-    assert clock.check(500).relay == (batch,)
-    assert clock.check(600).relay == ()
-    assert clock.check(1_500).overdue
-    clock.on_view_changed(1_500)
-    assert not clock.check(2_900).overdue
-    assert clock.check(3_000).overdue
-
-
-def test_after_a_silent_partition_all_own_batches_are_relayed_and_again_while_they_wait() -> None:
-    pool = BatchPool(4)
-    clock = CensorshipClock(pool, 4, 1, ReplicaLimits(relay_after_ms=500, overdue_after_ms=1_500))
-    own = [_batch(1, number) for number in range(3)]
-    others = [_batch(2, number) for number in range(3)]
-    for batch in (*own, *others):
-        pool.hold(batch)
-    assert clock.check(500).relay == (*own, others[0])
-    assert clock.check(1_999).relay == ()
-    assert clock.check(2_000).relay == (*own, others[0])
-
-
-def test_no_complaint_while_payloads_are_full_and_the_authors_turn_has_come() -> None:
-    pool = BatchPool(4)
-    clock = CensorshipClock(pool, 4, 0, ReplicaLimits(relay_after_ms=500, overdue_after_ms=1_500))
-    waiting, executed = _batch(1, 1), _batch(1, 0)
-    pool.hold(waiting)
-    clock.on_block((executed,), True, 1_000)
-    assert not clock.check(2_000).overdue
-    clock.on_block((executed,), False, 2_000)
-    assert clock.check(2_500).overdue
