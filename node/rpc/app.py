@@ -51,6 +51,7 @@ Send: TypeAlias = Callable[[Any], Awaitable[None]]
 
 SUBMIT_PATH: Final = "/v1/transactions"
 _CODE_OF_STATUS: Final = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "TOO_LARGE"}
+_NO_ROUTE: Final = {404: "there is no such path", 405: "that path does not take this method"}
 
 _log = structlog.get_logger("rpc")
 
@@ -184,7 +185,9 @@ def _answer_http_error(request: Request[Any, Any, Any], error: HTTPException) ->
     if error.status_code >= 500:
         return _answer_bug(request, error)
     code = _CODE_OF_STATUS.get(error.status_code, "BAD_REQUEST")
-    response = _error_response(RemoteError(code, str(error.detail)[:300]))
+    no_route = _NO_ROUTE.get(error.status_code)
+    message = f"{no_route}; GET /schema describes all of them" if no_route else str(error.detail)[:300]
+    response = _error_response(RemoteError(code, message))
     response.headers.update(error.headers or {})
     return response
 
