@@ -9,13 +9,14 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import trio
 
 from primitives.errors import LocalError
 from testnet.control_client import request_control
-from testnet.directory import LATEST, Network, NetworkDirectory, read_network
+from testnet.directory import LATEST, Network, NetworkDirectory, link_latest, list_networks, read_network
 from testnet.faults import (
     expand_members,
     impose_partition,
@@ -176,11 +177,21 @@ async def _end_supervisor(directory: NetworkDirectory) -> None:
 
 def _delete(directory: NetworkDirectory) -> None:
     link = directory.path.parent / LATEST
-    if link.is_symlink() and link.resolve() == directory.path:
-        link.unlink()
+    was_latest = link.is_symlink() and link.resolve() == directory.path
     # First its mark, so that half a directory never passes for a network.
     directory.network_path.unlink()
+    if was_latest:
+        _link_another(link)
     shutil.rmtree(directory.path)
+
+
+def _link_another(link: Path) -> None:
+    """Commands without ``--name`` go to a network that runs now, or else to the one that was made last."""
+    rest = [NetworkDirectory(link.parent / name) for name in list_networks(link.parent)]
+    if rest:
+        link_latest(max(rest, key=lambda other: (is_supervised(other), other.network_path.stat().st_mtime_ns)))
+    else:
+        link.unlink()
 
 
 # --- asking ------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The command line: bad input is one clear line and a non-zero status; JSON is all that standard output gets."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from testnet.cli import run
 from testnet.command_line import PARTS
+from testnet.directory import NetworkDirectory, link_latest, locate_network
 from testnet.supervisor_lock import hold_supervisor_lock
 from tests.testnet.network_setup import create_small_network
 
@@ -116,6 +118,20 @@ def test_down_with_delete_removes_a_network_that_is_down(runs: Path, capsys: pyt
     assert run(["testnet", "down", "--delete", "--json", "--name", "small"]) == 0
     assert json.loads(capsys.readouterr().out)["deleted"] is True
     assert not directory.path.exists()
+
+
+def test_after_the_latest_network_is_removed_one_that_runs_is_meant(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("running", "made-later", "removed"):
+        link_latest(create_small_network(runs, name))
+    with hold_supervisor_lock(NetworkDirectory(runs / "running")):
+        assert run(["testnet", "down", "--delete", "--name", "removed"]) == 0
+    assert locate_network(None, os.environ).name == "running"
+    for name in ("running", "made-later"):
+        assert run(["testnet", "down", "--delete", "--name", name]) == 0
+    capsys.readouterr()
+    assert "bring one up first" in fail(capsys, "testnet", "status")
 
 
 @pytest.mark.parametrize("arguments", [["tesnet"], ["testnet", "upp"], ["testnet", "up", "--shards", "two"]])
