@@ -28,7 +28,7 @@ from node.censorship import CensorshipClock
 from node.certification import Certifier
 from node.chain import FORMAT_VERSION as CHAIN_FORMAT
 from node.chain import Areas, Chain, ChainIdentity, build_genesis_records, header_hash_at, validate_tip
-from node.components import Components, SubmissionTickets
+from node.components import Components
 from node.dissemination import BatchMaker
 from node.effects_draft import EffectsDraft
 from node.engine_driver import EngineDriver
@@ -50,7 +50,7 @@ from node.snapshot_records import SnapshotReader
 from node.snapshot_sweep import Sweeper
 from node.standing import StandingKind
 from node.submitter import Submitter
-from node.verification import VerificationQueue
+from node.verification import SubmissionTickets, VerificationQueue
 from node.vote_records import Pins, RecoveredLog, build_identity_record, read_vote_log
 from primitives.codec import encode
 from primitives.errors import LocalError, RemoteError

@@ -4,10 +4,12 @@
 for the leader may not have it, and again later, for a network that drops may have taken it; of our own batches all
 that wait go, up to ``RELAYED_BYTES``, because after a partition nobody else may have any. Second stage: it is
 overdue, which the engine takes as a complaint. An author's clock starts again when a full payload took one of its
-batches (its turn came, the chain is just busy) and when the view changes (the new leader gets a chance). Where the
-view changes while we complain, or nearly do, patience doubles for a while: the machines may be slower than was
-assumed, and leaders who do what they can must not be replaced one after the other for it. What does not live here:
-the engine's own timers.
+batches (its turn came, the chain is just busy) and when the leader changes (the new one gets a chance).
+
+Each change of leader also doubles our patience, which halves again as time passes: the machines may be slower than
+was assumed, and leaders who do what they can must not be replaced one after the other for it. All members see the
+same changes, and so have nearly the same patience: one that complained long before the others would only keep
+itself from voting. What does not live here: the engine's own timers.
 """
 
 from __future__ import annotations
@@ -22,8 +24,7 @@ RELAYED_BYTES: Final = 128 << 10
 """Own bodies relayed at once: half a megabyte a second and peer, while nothing of ours is ordered."""
 MAX_PATIENCE: Final = 8
 """Times ``overdue_after_ms``."""
-PATIENT_MS: Final = 60_000
-"""After patience grew for the last time it is what it was."""
+HALF_LIFE_MS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,7 @@ class CensorshipClock:
         self._limits = limits
         self._restarted_ms: list[int | None] = [None] * authors
         self._patience = 1
-        self._patient_until_ms = 0
-        self._is_pressing = False
+        self._leader_changed_ms = 0
 
     def on_block(self, batches: tuple[HeldBatch, ...], is_full: bool, now_ms: int) -> None:
         """A block with these batches was executed. In a full one every author's turn came that had a batch in."""
@@ -52,32 +52,30 @@ class CensorshipClock:
             for batch in batches:
                 self._restarted_ms[batch.author] = now_ms
 
-    def on_view_changed(self, now_ms: int) -> None:
-        """A new leader starts with clean clocks, and with more time where the last had too little."""
+    def on_leader_changed(self, now_ms: int) -> None:
+        """The new one starts with clean clocks, and with more time."""
         self._restarted_ms = [now_ms] * len(self._restarted_ms)
-        if self._is_pressing:
-            self._patience = min(MAX_PATIENCE, 2 * self._patience)
-            self._patient_until_ms = now_ms + PATIENT_MS
-            self._is_pressing = False
+        self._patience = min(MAX_PATIENCE, 2 * self._compute_patience(now_ms))
+        self._leader_changed_ms = now_ms
 
     def check(self, now_ms: int) -> CensorshipVerdict:
         """Look at the oldest batch of each author."""
-        if now_ms >= self._patient_until_ms:
-            self._patience = 1
         relay: list[HeldBatch] = []
-        longest_ms = 0
+        overdue = False
+        overdue_after_ms = self._compute_patience(now_ms) * self._limits.overdue_after_ms
         for author, restarted_ms in enumerate(self._restarted_ms):
             oldest = self._pool.oldest(author)
             if oldest is None:
                 continue
             since_ms = oldest.received_ms if restarted_ms is None else max(restarted_ms, oldest.received_ms)
             waited_ms = now_ms - since_ms
-            longest_ms = max(longest_ms, waited_ms)
             if waited_ms >= self._limits.relay_after_ms:
                 relay += self._choose_relayed(author, oldest, now_ms)
-        overdue_after_ms = self._patience * self._limits.overdue_after_ms
-        self._is_pressing = 2 * longest_ms >= overdue_after_ms
-        return CensorshipVerdict(tuple(relay), longest_ms >= overdue_after_ms)
+            overdue = overdue or waited_ms >= overdue_after_ms
+        return CensorshipVerdict(tuple(relay), overdue)
+
+    def _compute_patience(self, now_ms: int) -> int:
+        return max(1, self._patience >> (now_ms - self._leader_changed_ms) // HALF_LIFE_MS)
 
     def _choose_relayed(self, author: int, oldest: HeldBatch, now_ms: int) -> list[HeldBatch]:
         """The batches of an author that waited long enough and did not go out a moment ago."""

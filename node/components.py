@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
 
 from consensus.engine import Record
 from node.abstention import Abstention
@@ -22,10 +21,9 @@ from node.certification import Certifier
 from node.chain import Chain
 from node.dissemination import BatchMaker
 from node.engine_driver import EngineDriver
-from node.events import StoreWrite, TransactionsSubmitted
+from node.events import StoreWrite
 from node.evidence import EvidenceLocker
 from node.executor import Executor
-from node.members import Member
 from node.mempool import Mempool
 from node.obtaining import Obtaining
 from node.peers import Peers
@@ -34,30 +32,9 @@ from node.range_server import ServingBudget
 from node.recollection import Recollection
 from node.replica_setup import ReplicaLimits
 from node.snapshot import Snapshots
-from node.verification import VerificationQueue
+from node.verification import SubmissionTickets, VerificationQueue
 from node.vote_records import Pins
-from primitives.errors import RemoteError
 from primitives.parameters import ProtocolParameters
-
-
-class SubmissionTickets:
-    """Submissions of shard members wait in the same queue as those of clients, under tickets below zero."""
-
-    def __init__(self, verification: VerificationQueue) -> None:
-        self._verification = verification
-        self._numbers = count(-1, -1)
-        self._submitters: dict[int, Member] = {}
-
-    def submit(self, member: Member, data: bytes) -> None:
-        """Queue it; raises ``RemoteError`` where the queue is full."""
-        ticket = next(self._numbers)
-        if self._verification.add_submission(TransactionsSubmitted(ticket, (data,))) is not None:
-            raise RemoteError("BUSY", "too many submissions wait")
-        self._submitters[ticket] = member
-
-    def finish(self, ticket: int) -> Member | None:
-        """Whose submission this was; ``None`` for a client's."""
-        return self._submitters.pop(ticket, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Our own batches: when they are made.
+"""From mempool to pool: when our own batches are made, and what leaves both once it is ordered.
 
 ``BatchMaker`` packs what the mempool holds: at once while nothing is proposed, so that a lone transaction waits for
 nobody; else shortly before the next proposal is due, because an earlier batch would only cost every member another
@@ -74,14 +74,6 @@ class BatchMaker:
         """Somebody proposed: the next chance is a gap away."""
         self._not_before_ms = max(self._not_before_ms, now_ms + self._gap_ms - LEAD_MS)
 
-    def on_block(self, batches: tuple[HeldBatch, ...], height: int) -> None:
-        """The block at ``height`` was executed: its batches and the expired ones leave pool and mempool."""
-        for batch in batches:
-            self._pool.mark_executed(batch, height)
-            self._mempool.settle([transaction.id for transaction in batch.transactions])
-        for batch in self._pool.expire(height):
-            self._mempool.expire([transaction.id for transaction in batch.transactions])
-
     def make(self, height: int, now_ms: int) -> HeldBatch | None:
         """The next batch, held in the pool; ``height`` is the last executed. ``None`` with nothing to pack."""
         if self.is_blocked:
@@ -98,3 +90,12 @@ class BatchMaker:
         batch.state = BatchState.VERIFIED
         self._pool.hold(batch)
         return batch
+
+
+def settle_block(pool: BatchPool, mempool: Mempool, batches: tuple[HeldBatch, ...], height: int) -> None:
+    """The block at ``height`` was executed: its batches and the expired ones leave pool and mempool."""
+    for batch in batches:
+        pool.mark_executed(batch, height)
+        mempool.settle([transaction.id for transaction in batch.transactions])
+    for batch in pool.expire(height):
+        mempool.expire([transaction.id for transaction in batch.transactions])

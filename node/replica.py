@@ -44,6 +44,7 @@ from crosslink.block import Readiness
 from node.assembly import build_components
 from node.beacon_follow import BEACON_TIMER
 from node.components import Components
+from node.dissemination import settle_block
 from node.effects_draft import EffectsDraft
 from node.engine_driver import ENGINE_TIMER_PREFIX
 from node.events import (
@@ -359,7 +360,7 @@ class Replica:
         attests = self._has_joined and parts.certifier.needs_attestation(parts.executor.height + 1)
         block = parts.executor.apply(resolved, draft, now_ms, attest=attests)
         height = block.header.height
-        parts.maker.on_block(resolved.batches, height)
+        settle_block(parts.pool, parts.mempool, resolved.batches, height)
         if resolved.payload is not None:
             parts.censorship.on_block(resolved.batches, is_full(resolved.payload, parts.parameters), now_ms)
         parts.catch_up.note_progress(now_ms)
@@ -417,7 +418,7 @@ class Replica:
         if statistics.primary != self._primary:
             self._primary = statistics.primary
             self._is_overdue = False
-            self._parts.censorship.on_view_changed(now_ms)
+            self._parts.censorship.on_leader_changed(now_ms)
 
     # --- what follows the cascade ----------------------------------------------------------------------
 

@@ -2,9 +2,9 @@
 
 Theory of operation. Two queues: submissions of our own clients, and batches of other members. One ``work`` call
 makes at most ``CHUNK`` verifications (60 µs each in libsodium): first for batches that a payload in flight waits
-for, then from the two queues in turns, so that neither starves the other. Batches are taken from their authors in
-turn: a member that sends more than its share waits for itself. A transaction that our mempool holds was verified
-already and is not verified again.
+for, then from the two queues in turns, so that neither starves the other. Authors take turns too, a batch each: a
+member that sends more than its share waits for itself. A transaction that our mempool holds was verified already
+and is not verified again.
 
 Both queues are bounded: submissions here (the client is told to come back), batches by the quotas of the pool.
 What does not live here: what becomes of a verified transaction or batch.
@@ -15,11 +15,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Final, TypeAlias
 
 from node.application import Application
 from node.batches import BatchPool, BatchState, HeldBatch
 from node.events import SubmissionReply, SubmissionResult, TransactionsSubmitted
+from node.members import Member
 from node.mempool import ACCEPTED, BUSY, DUPLICATE, Mempool
 from node.replica_setup import ReplicaLimits
 from primitives.errors import RemoteError
@@ -146,15 +148,22 @@ class VerificationQueue:
         return outcomes
 
     def _check_lane(self, budget: int, outcomes: list[Outcome]) -> int:
-        """The author whose turn it is; the turn ends with the batch."""
+        """The author whose turn it is; the turn ends with a batch that needed work."""
         author, lane = next(iter(self._lanes.items()))
+        while lane and not self._needs_work(lane[0]):
+            lane.popleft()
         waiting = len(lane)
-        budget = self._check_next(lane, budget, outcomes)
-        if len(lane) < waiting:
+        if lane:
+            budget = self._check_next(lane, budget, outcomes)
+        if not waiting or len(lane) < waiting:
             del self._lanes[author]
             if lane:
                 self._lanes[author] = lane
         return budget
+
+    def _needs_work(self, batch: HeldBatch) -> bool:
+        """Neither verified as urgent meanwhile, nor expired."""
+        return batch.state is BatchState.UNVERIFIED and self._pool.find(batch.digest) is not None
 
     def _check_next(self, queue: deque[HeldBatch], budget: int, outcomes: list[Outcome]) -> int:
         batch = queue[0]
@@ -224,3 +233,23 @@ class VerificationQueue:
         if height is not None:
             return SubmissionResult(identifier, DUPLICATE, f"it was executed in block {height}")
         return SubmissionResult(identifier, error.code, error.message)
+
+
+class SubmissionTickets:
+    """Submissions of shard members wait in the same queue as those of clients, under tickets below zero."""
+
+    def __init__(self, verification: VerificationQueue) -> None:
+        self._verification = verification
+        self._numbers = count(-1, -1)
+        self._submitters: dict[int, Member] = {}
+
+    def submit(self, member: Member, data: bytes) -> None:
+        """Queue it; raises ``RemoteError`` where the queue is full."""
+        ticket = next(self._numbers)
+        if self._verification.add_submission(TransactionsSubmitted(ticket, (data,))) is not None:
+            raise RemoteError("BUSY", "too many submissions wait")
+        self._submitters[ticket] = member
+
+    def finish(self, ticket: int) -> Member | None:
+        """Whose submission this was; ``None`` for a client's."""
+        return self._submitters.pop(ticket, None)

@@ -144,7 +144,7 @@ def validate_name(name: str) -> str:
 
 
 def locate_network(name: str | None, environment: Mapping[str, str]) -> NetworkDirectory:
-    """The directory of network ``name``, or of the one that was brought up last.
+    """The directory of network ``name``, or of the one that ``latest`` leads to.
 
     Raises ``LocalError`` where there is none, naming those that exist.
     """

@@ -37,7 +37,6 @@ from testnet.topology import Topology, read_topology, render_topology
 SUPERVISE_COMMAND: Final = (sys.executable, "-m", "testnet.cli", "testnet", "supervise")
 _POLL_S: Final = 0.1
 _TEXT_INTERVAL_MS: Final = 300
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def prepare_network(
@@ -78,22 +77,30 @@ def _require_same(directory: NetworkDirectory, wanted: Topology) -> None:
 async def run_network(
     directory: NetworkDirectory, environment: Mapping[str, str], progress: Progress
 ) -> AsyncIterator[Supervisor]:
-    """A network that runs, ready, while the body does, and is down afterwards. Raises ``LocalError``, and
-    ``KeyboardInterrupt`` for every signal that asks to stop: after Ctrl-C or a ``kill`` nothing is left running."""
+    """A network that runs, ready, while the body does, and is down afterwards. Raises ``LocalError``.
+
+    A signal that asks to stop cancels the body and raises ``KeyboardInterrupt`` once nothing of the network is
+    left; a second one does not wait for members.
+    """
     supervisor = Supervisor(read_network(directory), environment, progress)
-    async with trio.open_nursery() as watch:
-        await watch.start(_interrupt_on_signals)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(supervisor.run)
-            yield supervisor
-            supervisor.stop()
-        watch.cancel_scope.cancel()
+    was_told = False
 
+    def end() -> None:
+        nonlocal was_told
+        was_told = True
+        supervisor.stop()
+        nursery.cancel_scope.cancel()
 
-async def _interrupt_on_signals(*, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    with trio.open_signal_receiver(*_SIGNALS) as received:
-        task_status.started()
-        async for _ in received:
+    try:
+        async with trio.open_nursery() as watch:
+            async with trio.open_nursery() as nursery:
+                await watch.start(_call_on_signals, end)
+                await nursery.start(supervisor.run)
+                yield supervisor
+                supervisor.stop()
+            watch.cancel_scope.cancel()
+    finally:
+        if was_told:
             raise KeyboardInterrupt
 
 
@@ -111,18 +118,20 @@ async def hold_network(
         nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_on_signals, supervisor)
+        await nursery.start(_call_on_signals, supervisor.stop)
         await nursery.start(run)
         await on_ready(supervisor)
 
 
-async def _stop_on_signals(
-    supervisor: Supervisor, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED
+async def _call_on_signals(
+    act: Callable[[], None], *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    with trio.open_signal_receiver(*_SIGNALS) as received:
+    """``act`` on SIGTERM, and on Ctrl-C and a closing terminal unless we were started to ignore them."""
+    heeded = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    with trio.open_signal_receiver(signal.SIGTERM, *heeded) as received:
         task_status.started()
         async for _ in received:
-            supervisor.stop()
+            act()
 
 
 # --- in the background -------------------------------------------------------------------------------------

@@ -176,22 +176,29 @@ async def _end_supervisor(directory: NetworkDirectory) -> None:
 
 
 def _delete(directory: NetworkDirectory) -> None:
-    link = directory.path.parent / LATEST
-    was_latest = link.is_symlink() and link.resolve() == directory.path
     # First its mark, so that half a directory never passes for a network.
     directory.network_path.unlink()
-    if was_latest:
-        _link_another(link)
     shutil.rmtree(directory.path)
+    link = directory.path.parent / LATEST
+    if link.is_symlink() and link.resolve() == directory.path:
+        _link_another(link)
 
 
 def _link_another(link: Path) -> None:
-    """Commands without ``--name`` go to a network that runs now, or else to the one that was made last."""
+    """Commands without ``--name`` go to a network that runs now, or else to the one used last."""
     rest = [NetworkDirectory(link.parent / name) for name in list_networks(link.parent)]
     if rest:
-        link_latest(max(rest, key=lambda other: (is_supervised(other), other.network_path.stat().st_mtime_ns)))
+        link_latest(max(rest, key=lambda other: (is_supervised(other), _read_change_ns(other.supervisor_path))))
     else:
-        link.unlink()
+        link.unlink(missing_ok=True)
+
+
+def _read_change_ns(path: Path) -> int:
+    """When the file was written last; 0 where it is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 # --- asking ------------------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ async def record_samples(directory: NetworkDirectory, members: Callable[[], Sequ
     async with AsyncExitStack() as stack:
         clients: dict[str, NodeClient] = {}
         while True:
-            _start_anew(directory.samples_path)
+            _rotate(directory.samples_path)
             async with trio.open_nursery() as nursery:
                 for member in members():
                     process = find_process(member.home)
@@ -115,7 +115,7 @@ async def record_samples(directory: NetworkDirectory, members: Callable[[], Sequ
             await trio.sleep(SAMPLE_INTERVAL_S)
 
 
-def _start_anew(path: Path) -> None:
+def _rotate(path: Path) -> None:
     if path.exists() and path.stat().st_size > MAX_SAMPLES_BYTES:
         path.replace(path.with_suffix(".previous.jsonl"))
 

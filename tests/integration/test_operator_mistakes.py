@@ -253,7 +253,10 @@ async def test_ctrl_c_while_a_network_starts_leaves_nothing_running(tmp_path: Pa
     assert not scan_processes(homes)
 
 
-async def test_a_bench_that_is_told_to_end_leaves_nothing_running_and_no_data(tmp_path: Path) -> None:
+@pytest.mark.parametrize("signals", [(signal.SIGTERM,), (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)])
+async def test_a_bench_that_is_told_to_end_leaves_nothing_running_and_no_data(
+    tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
     def list_homes() -> list[Path]:
         return list(tmp_path.glob("rialto-bench-*/bench/homes/*"))
 
@@ -268,7 +271,8 @@ async def test_a_bench_that_is_told_to_end_leaves_nothing_running_and_no_data(tm
         process = await nursery.start(start)
         await wait_true(has_members, "the members' processes")
         homes = list_homes()
-        process.send_signal(signal.SIGTERM)
+        for number in signals:
+            process.send_signal(number)
         with trio.fail_after(PROGRESS_DEADLINE_S):
             await process.wait()
     assert process.returncode == EXIT_INTERRUPTED

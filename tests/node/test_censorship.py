@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node.batches import BatchPool
-from node.censorship import PATIENT_MS, CensorshipClock
+from node.censorship import HALF_LIFE_MS, MAX_PATIENCE, CensorshipClock
 from node.replica_setup import ReplicaLimits
 from tests.node.held_batches import make_batch
 
@@ -18,7 +18,7 @@ def test_the_oldest_batch_is_relayed_then_overdue_and_a_new_leader_starts_anew()
     assert clock.check(500).relay == (batch,)
     assert clock.check(600).relay == ()
     assert clock.check(1_500).overdue
-    clock.on_view_changed(1_500)
+    clock.on_leader_changed(1_500)
     assert not clock.check(2_900).overdue
     assert clock.check(1_500 + 2 * 1_500).overdue
 
@@ -46,26 +46,20 @@ def test_no_complaint_while_payloads_are_full_and_the_authors_turn_has_come() ->
     assert clock.check(2_500).overdue
 
 
-def test_a_view_that_changed_under_pressure_makes_patient_for_a_while() -> None:
+def test_patience_doubles_with_each_change_of_leader_up_to_a_cap_and_halves_with_time() -> None:
     pool = BatchPool(4)
     clock = CensorshipClock(pool, 4, 0, ReplicaLimits(relay_after_ms=500, overdue_after_ms=1_500))
     pool.hold(make_batch(1, 0))
-    assert not clock.check(800).overdue
-    clock.on_view_changed(1_000)
-    assert not clock.check(3_900).overdue, "others complained, and we were about to"
-    assert clock.check(4_000).overdue
-    clock.on_view_changed(4_000)
-    assert not clock.check(9_900).overdue
-    clock.check(4_000 + PATIENT_MS)
+    now_ms = 0
+    for patience in (2, 4, MAX_PATIENCE, MAX_PATIENCE):
+        clock.on_leader_changed(now_ms)
+        assert not clock.check(now_ms + patience * 1_500 - 1).overdue
+        now_ms += patience * 1_500
+        assert clock.check(now_ms).overdue
+    later_ms = now_ms - MAX_PATIENCE * 1_500 + HALF_LIFE_MS
     pool.mark_executed(make_batch(1, 0), 1)
-    pool.hold(make_batch(1, 1, received_ms=100_000))
-    assert clock.check(101_500).overdue, "patience is what it was"
-
-
-def test_a_view_that_changes_without_pressure_leaves_patience_as_it_is() -> None:
-    pool = BatchPool(4)
-    clock = CensorshipClock(pool, 4, 0, ReplicaLimits(relay_after_ms=500, overdue_after_ms=1_500))
-    pool.hold(make_batch(1, 0))
-    assert not clock.check(700).overdue
-    clock.on_view_changed(700)
-    assert clock.check(2_200).overdue
+    pool.hold(make_batch(1, 1, received_ms=later_ms))
+    assert not clock.check(later_ms + MAX_PATIENCE // 2 * 1_500 - 1).overdue
+    assert clock.check(later_ms + MAX_PATIENCE // 2 * 1_500).overdue
+    clock.on_leader_changed(later_ms + 3 * HALF_LIFE_MS)
+    assert clock.check(later_ms + 3 * HALF_LIFE_MS + 2 * 1_500).overdue, "from what was left of it, which is one"

@@ -20,13 +20,14 @@ class _Queue:
             ToyApplication(TokenScheme()), Mempool(LIMITS), self.pool, LIMITS, lambda: 0, lambda identifier: None
         )
 
-    def add(self, author: int, number: int, transactions: int) -> None:
+    def add(self, author: int, number: int, transactions: int, *, expiry: int = 100) -> HeldBatch:
         signer = TokenSigner(f"client-{author}-{number}")
         raw = tuple(make_transaction(signer, nonce) for nonce in range(1, transactions + 1))
         digest = bytes([author, number]) * 16
-        batch = HeldBatch(digest, BatchBody(author, number, 100, raw), b"".join(raw), 0)
+        batch = HeldBatch(digest, BatchBody(author, number, expiry, raw), b"".join(raw), 0)
         self.pool.hold(batch)
         self.queue.add_batch(batch)
+        return batch
 
     def finish(self) -> list[tuple[int, int]]:
         """(author, number) of the batches, in the order in which they were done."""
@@ -49,10 +50,27 @@ def test_authors_take_turns_so_one_that_sends_too_much_waits_for_itself() -> Non
     assert queue.finish() == [(1, 0), (2, 0), (3, 0), (1, 1), (2, 1), (1, 2), (1, 3)]
 
 
-def test_an_author_that_comes_back_goes_to_the_end() -> None:
+def test_what_was_urgent_or_expired_costs_no_turn_and_no_work() -> None:
     queue = _Queue()
-    queue.add(1, 0, 1)
-    assert queue.finish() == [(1, 0)]
+    urgent = queue.add(1, 0, 2)
+    queue.add(1, 1, 1, expiry=5)
     queue.add(2, 0, 1)
-    queue.add(1, 1, 1)
-    assert queue.finish() == [(2, 0), (1, 1)]
+    queue.add(1, 2, 1)
+    queue.add(2, 1, 1)
+    queue.queue.add_urgent(urgent)
+    queue.pool.expire(5)
+    assert queue.finish() == [(1, 0), (1, 2), (2, 0), (2, 1)]
+    assert queue.queue.verified_total == 5
+
+
+def test_an_author_that_comes_back_takes_the_end_of_the_line() -> None:
+    queue = _Queue()
+    for number in range(2):
+        queue.add(1, number, 1)
+    for number in range(2):
+        queue.add(2, number, 1)
+    assert queue.finish() == [(1, 0), (2, 0), (1, 1), (2, 1)]
+    queue.add(2, 2, 1)
+    queue.add(1, 2, 1)
+    queue.add(2, 3, 1)
+    assert queue.finish() == [(2, 2), (1, 2), (2, 3)]

@@ -11,7 +11,7 @@ import pytest
 from testnet.cli import run
 from testnet.command_line import PARTS
 from testnet.directory import NetworkDirectory, link_latest, locate_network
-from testnet.supervisor_lock import hold_supervisor_lock
+from testnet.supervisor_lock import STOPPED, hold_supervisor_lock, write_supervisor_state
 from tests.testnet.network_setup import create_small_network
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +128,10 @@ def test_after_the_latest_network_is_removed_one_that_runs_is_meant(
     with hold_supervisor_lock(NetworkDirectory(runs / "running")):
         assert run(["testnet", "down", "--delete", "--name", "removed"]) == 0
     assert locate_network(None, os.environ).name == "running"
+    write_supervisor_state(NetworkDirectory(runs / "made-later"), STOPPED)
+    link_latest(create_small_network(runs, "removed"))
+    assert run(["testnet", "down", "--delete", "--name", "removed"]) == 0
+    assert locate_network(None, os.environ).name == "made-later"
     for name in ("running", "made-later"):
         assert run(["testnet", "down", "--delete", "--name", name]) == 0
     capsys.readouterr()

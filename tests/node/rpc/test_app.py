@@ -343,6 +343,11 @@ async def test_a_mistake_has_its_code_and_status(
     assert await SHARED.refuse(method, path, **options) == expected
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v2/anything"), ("DELETE", "/v1/blocks/1")])
+async def test_who_asks_in_vain_is_told_where_the_paths_are(method: str, path: str) -> None:
+    assert "/schema" in (await SHARED.call(method, path)).json()["message"]
+
+
 async def test_a_bug_of_ours_is_a_coded_answer_and_never_an_empty_one(interface: Interface) -> None:
     interface.service.failure = ZeroDivisionError("planted")
     for options in ({"json": {"transaction": "00"}}, {"content": b"\x91\xc4\x00", "headers": PACKED_HEADERS}):
