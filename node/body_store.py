@@ -15,7 +15,8 @@ from typing import Final
 
 from consensus.engine import Record
 from node.body_segments import BodySegments, Pointer, decode_pointer
-from node.plyvel_store import FULL_CHECK_BYTES, PlyvelChainStore, PlyvelVoteLog, StorageStatistics, SyncProbe
+from node.leveldb import StorageStatistics
+from node.plyvel_store import FULL_CHECK_BYTES, PlyvelChainStore, PlyvelVoteLog, SyncProbe
 
 BODY_PREFIX: Final = b"b"
 _AFTER_BODIES: Final = b"c"

@@ -24,7 +24,8 @@ from node.database_identity import DatabaseIdentity, DatabaseKind
 from node.durable_files import create_directory
 from node.genesis import Genesis, compute_chain_id, read_genesis, write_genesis
 from node.keystore import create_devnet_key, create_key, load_seed, read_passphrase
-from node.plyvel_store import PlyvelChainStore, PlyvelVoteLog, SyncProbe, require_unused
+from node.leveldb import require_unused
+from node.plyvel_store import PlyvelChainStore, PlyvelVoteLog, SyncProbe
 from node.standing import FORGOTTEN, build_standing_record
 from primitives.errors import LocalError
 from primitives.identifiers import BEACON_SHARD

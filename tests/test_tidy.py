@@ -173,11 +173,11 @@ def check_transport_import(source: Source) -> Iterator[Violation]:
 
 
 def check_store_import(source: Source) -> Iterator[Violation]:
-    if source.folder not in PACKAGES or source.path == "node/plyvel_store.py":
+    if source.folder not in PACKAGES or source.path == "node/leveldb.py":
         return
     for line, module in find_imports(source):
         if module == "plyvel":
-            yield Violation(source.path, line, "imports plyvel; only node/plyvel_store.py does")
+            yield Violation(source.path, line, "imports plyvel; only node/leveldb.py does")
 
 
 def check_clock(source: Source) -> Iterator[Violation]:
@@ -316,7 +316,7 @@ ALLOWED: tuple[tuple[Rule, str, str], ...] = (
     (check_transport_import, "node/transport_frames.py", "import libp2p"),
     (check_transport_import, "node/identity.py", "import libp2p"),
     (check_transport_import, "tests/node/test_hostile_peer.py", "import libp2p"),
-    (check_store_import, "node/plyvel_store.py", "import plyvel"),
+    (check_store_import, "node/leveldb.py", "import plyvel"),
     (check_clock, "node/clock.py", "now = time.monotonic()"),
     (check_clock, "node/runtime.py", "now = self.clock.now()"),
     (check_sleeps, "tests/conftest.py", "async def wait_until(met):\n    await trio.sleep(0.01)"),

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consensus.engine import Record
-from node import durable_files, plyvel_store
+from node import durable_files, leveldb
 from node.database_identity import DatabaseIdentity, DatabaseKind, encode_identity
-from node.plyvel_store import PlyvelChainStore, PlyvelVoteLog, compute_percentile
+from node.leveldb import compute_percentile
+from node.plyvel_store import PlyvelChainStore, PlyvelVoteLog
 from primitives.errors import LocalError
 
 VOTES = DatabaseIdentity(DatabaseKind.VOTES, bytes(32), 0, "validator", b"k" * 32)
@@ -331,7 +332,7 @@ def test_a_failed_directory_sync_ends_writing_for_good(tmp_path: Path, monkeypat
     def fail(path: Path) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(plyvel_store, "sync_directory", fail)
+    monkeypatch.setattr(leveldb, "sync_directory", fail)
     with pytest.raises(LocalError, match="the disk refused a write"):
         log.write([Record(b"vote", b"1")])
     monkeypatch.undo()
@@ -344,7 +345,7 @@ def test_a_new_log_file_is_synced_into_its_directory(tmp_path: Path, monkeypatch
     PlyvelChainStore.initialise(tmp_path / "chain", CHAIN)
     store = open_chain(tmp_path / "chain")
     synced: list[Path] = []
-    monkeypatch.setattr(plyvel_store, "sync_directory", synced.append)
+    monkeypatch.setattr(leveldb, "sync_directory", synced.append)
     before = find_log(tmp_path / "chain")
     store.write([Record(b"small", b"1")])
     assert synced == []
@@ -362,8 +363,8 @@ def test_a_log_that_is_started_long_after_the_last_one_is_synced_too(
     store = open_chain(tmp_path / "chain")
     monkeypatch.setattr(durable_files, "TICK_US", 0)
     synced: list[Path] = []
-    monkeypatch.setattr(plyvel_store, "sync_directory", synced.append)
-    listed = count_calls(monkeypatch, plyvel_store.os, "listdir")
+    monkeypatch.setattr(leveldb, "sync_directory", synced.append)
+    listed = count_calls(monkeypatch, leveldb.os, "listdir")
     for _ in range(10):
         store.write([Record(b"small", b"1")])
     assert listed() <= 3, "a directory that does not change is not listed"
