@@ -26,8 +26,15 @@ from node.beacon_serve import ServingLink
 from node.catch_up import CatchUp
 from node.censorship import CensorshipClock
 from node.certification import Certifier
-from node.chain import FORMAT_VERSION as CHAIN_FORMAT
-from node.chain import Areas, Chain, ChainIdentity, build_genesis_records, header_hash_at, validate_tip
+from node.chain import Chain, header_hash_at, validate_tip
+from node.chain_records import (
+    FORMAT_VERSION as CHAIN_FORMAT,
+)
+from node.chain_records import (
+    Areas,
+    ChainIdentity,
+    build_genesis_records,
+)
 from node.components import Components
 from node.dissemination import BatchMaker
 from node.effects_draft import EffectsDraft

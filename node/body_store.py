@@ -1,8 +1,8 @@
 """Vote log and chain store with large batch bodies kept apart, in ``node.body_segments``.
 
-Both databases keep batch bodies under ``b ‖ digest`` (``node.vote_records``, ``node.chain``). A body of at least
-``LEAST_BYTES`` is appended to a segment when it is pinned for a vote, and both databases hold a pointer to that one
-copy. Whoever reads gets the body itself, so nobody above knows.
+Both databases keep batch bodies under ``b ‖ digest`` (``node.vote_records``, ``node.chain_records``). A body of at
+least ``LEAST_BYTES`` is appended to a segment when it is pinned for a vote, and both databases hold a pointer to
+that one copy. Whoever reads gets the body itself, so nobody above knows.
 
 Durability is that of the databases: bodies are synced before any pointer to them is written, and the order of
 synced and unsynced batches is theirs. What does not live here: the databases (``node.plyvel_store``).

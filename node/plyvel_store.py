@@ -3,8 +3,8 @@
 Each write to the vote log grows a counter inside it. Chain batches carry the counter, so a vote log that was
 deleted, cut or restored from a copy is found older than the chain (``check_vote_log``).
 
-What does not live here: LevelDB itself (``node.leveldb``). What lies under the keys is decided in ``node.chain``
-and by the engines.
+What does not live here: LevelDB itself (``node.leveldb``). What lies under the keys is decided in
+``node.chain_records`` and by the engines.
 """
 
 from __future__ import annotations

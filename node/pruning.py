@@ -21,8 +21,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final
 
-from consensus.engine import Record
-from node.chain import Chain, build_floor_record, build_pruning_records
+from consensus.engine import NULL_PAYLOAD, Record
+from node.chain import Chain, read_payload
+from node.chain_records import BODY, LAST_USE, OUTBOX, PAYLOAD, RECEIPTS, TRANSACTION, build_floor_record
 from node.effects_draft import EffectsDraft
 from node.events import StoreWrite
 
@@ -79,3 +80,17 @@ class Pruner:
         self.floor_height = max(self._next, self.floor_height)
         records.append(build_floor_record(self.floor_height))
         draft.writes.append(StoreWrite(tuple(records)))
+
+
+def build_pruning_records(chain: Chain, height: int, payload: bytes) -> list[Record]:
+    """What goes with the block at ``height``, whose payload is given: everything but header, certificate, summary
+    and what a later block names too."""
+    suffix = height.to_bytes(8, "big")
+    records = [Record(PAYLOAD + suffix, None), Record(RECEIPTS + suffix, None), Record(OUTBOX + suffix, None)]
+    records.extend([Record(TRANSACTION + pair[0] + suffix, None) for pair in chain.get_receipts(height)])
+    if payload == NULL_PAYLOAD:
+        return records
+    for reference in read_payload(payload).batches:
+        if chain.last_use_of(reference.digest) == height:
+            records += [Record(BODY + reference.digest, None), Record(LAST_USE + reference.digest, None)]
+    return records

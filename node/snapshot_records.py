@@ -4,9 +4,9 @@
     n ‖ height ‖ bucket (2) ‖ key       its records, bucket by bucket
     j ‖ "manifest", j ‖ "done"          a download: its manifest, and a bit for each bucket that is here
 
-The buckets of a download lie in the state area that is not in force (``node.chain.Areas``), each with its bit in
-one batch, so a crash leaves every bucket whole or absent. A snapshot is offered once its manifest is written, which
-is last. What lies in an area without belonging to anything is swept (``node.snapshot_sweep``).
+The buckets of a download lie in the state area that is not in force (``node.chain_records.Areas``), each with its
+bit in one batch, so a crash leaves every bucket whole or absent. A snapshot is offered once its manifest is
+written, which is last. What lies in an area without belonging to anything is swept (``node.snapshot_sweep``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from consensus.engine import Record
-from node.chain import Areas, Chain, height_key
+from node.chain import Chain
+from node.chain_records import (
+    Areas,
+    height_key,
+)
 from node.snapshot_format import count_buckets
 from node.snapshot_frames import MAX_MANIFEST_BYTES, Entries, SnapshotManifest
 from node.store import Store

@@ -2,7 +2,7 @@
 
 The replica reads synchronously and never writes: it returns records in its output, and the pump (or the
 simulator) writes them in order. ``node.plyvel_store`` keeps them in LevelDB, ``node.memory_store`` in memory.
-What lives in which prefix is decided in ``node.chain``.
+What lives in which prefix is decided in ``node.chain_records``.
 
 A *capture* is how a replica gets to read one prefix as it is right after one batch, however much is written before
 the reading begins: it lets the batch end with a record under ``CAPTURE_KEY``, and takes the iterator later.

@@ -10,8 +10,8 @@ from consensus.engine import Record
 from crosslink.block import BlockResult, TransactionReceipt
 from crosslink.header import NO_BEACON_REF, START_CURSOR, ShardHeader
 from node.batches import HeldBatch
-from node.chain import (
-    Chain,
+from node.chain import Chain
+from node.chain_records import (
     ChainIdentity,
     StoredEvidence,
     build_block_records,
