@@ -9,7 +9,8 @@ batches (its turn came, the chain is just busy) and when the leader changes (the
 Each change of leader also doubles our patience, which halves again as time passes: the machines may be slower than
 was assumed, and leaders who do what they can must not be replaced one after the other for it. All members see the
 same changes, and so have nearly the same patience: one that complained long before the others would only keep
-itself from voting. What does not live here: the engine's own timers.
+itself from voting. Where leaders rotate while all is well, nobody's turn lasts so long, and the engine's own timers
+judge them; they do not live here.
 """
 
 from __future__ import annotations
