@@ -94,7 +94,7 @@ async def run_network(
     try:
         async with trio.open_nursery() as watch:
             async with trio.open_nursery() as nursery:
-                await watch.start(_call_on_signals, end)
+                await watch.start(call_on_signals, end)
                 await nursery.start(supervisor.run)
                 yield supervisor
                 supervisor.stop()
@@ -118,12 +118,12 @@ async def hold_network(
         nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(_call_on_signals, supervisor.stop)
+        await nursery.start(call_on_signals, supervisor.stop)
         await nursery.start(run)
         await on_ready(supervisor)
 
 
-async def _call_on_signals(
+async def call_on_signals(
     act: Callable[[], None], *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """``act`` on SIGTERM, and on Ctrl-C and a closing terminal unless we were started to ignore them."""

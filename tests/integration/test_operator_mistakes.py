@@ -242,7 +242,13 @@ async def test_ctrl_c_while_a_network_starts_leaves_nothing_running(tmp_path: Pa
     arguments = [RIALTO, "testnet", "up", "--name", directory.name]
     async with trio.open_nursery() as nursery:
         start = partial(
-            trio.run_process, arguments, check=False, capture_stderr=True, env=build_variables(tmp_path)
+            trio.run_process,
+            arguments,
+            check=False,
+            capture_stderr=True,
+            env=build_variables(tmp_path),
+            # A shell that runs the tests in its background has it ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         process = await nursery.start(start)
         await wait_true(lambda: is_started(homes), "the members' processes")
