@@ -108,13 +108,11 @@ def engines(
 
 
 def _run(bench: Callable[[Progress], Awaitable[BenchResult]], as_json: bool) -> None:
-    from testnet.bench.host_speed import measure_verify_us
     from testnet.bench.results import print_result
 
-    verify_us = measure_verify_us()
     progress = open_progress(silent=as_json)
     try:
         result = trio.run(bench, progress)
     finally:
         close_progress(progress)
-    print_result(result, verify_us, as_json=as_json)
+    print_result(result, as_json=as_json)

@@ -25,25 +25,24 @@ class BenchResult:
     rows: Mapping[str, LoadResult]
     remarks: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_json(self, verify_us: float) -> dict[str, Any]:
-        """The keys of ``load --json`` with those of the nodes and the machine beside them."""
+    def to_json(self) -> dict[str, Any]:
+        """The keys of ``load --json`` with those of the nodes beside them."""
         plain = self.result.to_json()
         details = plain.pop("details")
         return {
             "bench": self.bench,
             **plain,
             **{name: details.get(name, 0.0) for name in NODE_FIGURES},
-            "verify_us": verify_us,
             "certified_means": CERTIFIED_MEANS,
             **self.remarks,
             "runs": {name: row.to_json() for name, row in self.rows.items()},
         }
 
 
-def print_result(result: BenchResult, verify_us: float, *, as_json: bool) -> None:
-    """To standard output; ``verify_us`` tells how fast the machine is (``testnet.bench.host_speed``)."""
+def print_result(result: BenchResult, *, as_json: bool) -> None:
+    """To standard output."""
     if as_json:
-        sys.stdout.write(json.dumps(result.to_json(verify_us)) + "\n")
+        sys.stdout.write(json.dumps(result.to_json()) + "\n")
         return
     from node.cli.output import print_line, print_table
 
@@ -66,7 +65,6 @@ def print_result(result: BenchResult, verify_us: float, *, as_json: bool) -> Non
     for name, value in result.remarks.items():
         print_line(f"{name.replace('_', ' ')}: {value}")
     print_line("CPU is per action and validator of a shard, USS the largest of any process.")
-    print_line(f"One signature check took {verify_us:g} µs on the idle machine.")
     print_line(CERTIFIED_MEANS + ".")
 
 
