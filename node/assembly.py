@@ -27,14 +27,8 @@ from node.catch_up import CatchUp
 from node.censorship import CensorshipClock
 from node.certification import Certifier
 from node.chain import Chain, header_hash_at, validate_tip
-from node.chain_records import (
-    FORMAT_VERSION as CHAIN_FORMAT,
-)
-from node.chain_records import (
-    Areas,
-    ChainIdentity,
-    build_genesis_records,
-)
+from node.chain_records import FORMAT_VERSION as CHAIN_FORMAT
+from node.chain_records import Areas, ChainIdentity, build_genesis_records
 from node.components import Components
 from node.dissemination import BatchMaker
 from node.effects_draft import EffectsDraft

@@ -18,10 +18,7 @@ from crosslink.bundle import decode_bundle
 from crosslink.follower import BeaconFollower, FollowResult, block_key
 from crosslink.header import ShardHeader
 from node.chain import Chain
-from node.chain_records import (
-    Areas,
-    build_follower_records,
-)
+from node.chain_records import Areas, build_follower_records
 from node.effects_draft import EffectsDraft
 from node.events import Lane, Outgoing, StoreWrite
 from node.evidence import EvidenceLocker, encode_report

@@ -19,9 +19,7 @@ from consensus.committee import Committee
 from consensus.engine import Evidence
 from crosslink.header import ShardHeader
 from node.attestations import AttestationPool, Collected
-from node.chain_records import (
-    build_certificate_records,
-)
+from node.chain_records import build_certificate_records
 from node.effects_draft import EffectsDraft
 from node.events import BlockCertified, Lane, StoreWrite
 from node.executor import Diverged, ExecutedBlock

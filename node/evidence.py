@@ -26,11 +26,7 @@ from consensus.engine import Evidence, Record
 from consensus.evidence import EvidenceItem, Jurisdiction, decode_item, encode_item, prove_evidence
 from crosslink.offences import ReportEvidence
 from crosslink.records import Offence
-from node.chain_records import (
-    MAX_EVIDENCE_RECORDS,
-    StoredEvidence,
-    build_evidence_record,
-)
+from node.chain_records import MAX_EVIDENCE_RECORDS, StoredEvidence, build_evidence_record
 from node.effects_draft import EffectsDraft
 from node.events import StoreWrite
 from node.store import Store

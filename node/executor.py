@@ -23,11 +23,7 @@ from crosslink.block import BlockBatch, BlockInput, BlockResult
 from crosslink.header import NO_BEACON_REF, START_CURSOR, BeaconRef, ShardHeader, compute_header_hash
 from node.application import Application
 from node.batches import HeldBatch
-from node.chain_records import (
-    Areas,
-    build_block_records,
-    build_tip_record,
-)
+from node.chain_records import Areas, build_block_records, build_tip_record
 from node.effects_draft import EffectsDraft
 from node.events import StoreWrite
 from node.payload import Payload

@@ -67,7 +67,7 @@ class Pruner:
         records: list[Record] = []
         count = 0
         for height, payload in islice(self._chain.scan_payloads(self._next, self._target), PRUNED_BLOCKS):
-            records += build_pruning_records(self._chain, height, payload)
+            records += _build_pruning_records(self._chain, height, payload)
             self._next = height + 1
             count += 1
             if len(records) >= PRUNED_RECORDS:
@@ -82,7 +82,7 @@ class Pruner:
         draft.writes.append(StoreWrite(tuple(records)))
 
 
-def build_pruning_records(chain: Chain, height: int, payload: bytes) -> list[Record]:
+def _build_pruning_records(chain: Chain, height: int, payload: bytes) -> list[Record]:
     """What goes with the block at ``height``, whose payload is given: everything but header, certificate, summary
     and what a later block names too."""
     suffix = height.to_bytes(8, "big")

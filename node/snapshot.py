@@ -25,10 +25,7 @@ from consensus.engine import Record, SetTimer
 from node.beacon_link import BeaconLink
 from node.catch_up import CatchUp
 from node.chain import Chain
-from node.chain_records import (
-    Areas,
-    build_jump_records,
-)
+from node.chain_records import Areas, build_jump_records
 from node.effects_draft import EffectsDraft
 from node.events import Lane, Outgoing, StoreWrite
 from node.members import Member

@@ -23,9 +23,7 @@ from typing import Final, TypeAlias
 from consensus.committee import Committee
 from crosslink.header import compute_header_hash
 from node.catch_up import DISTRUST_MS, DOUBT_MS
-from node.chain_records import (
-    Areas,
-)
+from node.chain_records import Areas
 from node.effects_draft import EffectsDraft
 from node.events import StoreWrite
 from node.snapshot_fetch import BucketFetch

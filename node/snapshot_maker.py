@@ -25,9 +25,7 @@ from typing import Final, assert_never
 from consensus.engine import Record
 from crosslink.header import ShardHeader
 from node.chain import Chain
-from node.chain_records import (
-    Areas,
-)
+from node.chain_records import Areas
 from node.effects_draft import EffectsDraft
 from node.events import StoreWrite
 from node.snapshot_frames import SnapshotManifest

@@ -17,10 +17,7 @@ from typing import Final
 
 from consensus.engine import Record
 from node.chain import Chain
-from node.chain_records import (
-    Areas,
-    height_key,
-)
+from node.chain_records import Areas, height_key
 from node.snapshot_format import count_buckets
 from node.snapshot_frames import MAX_MANIFEST_BYTES, Entries, SnapshotManifest
 from node.store import Store

@@ -64,7 +64,7 @@ def read_private_mb(pid: int) -> tuple[float, float]:
     except OSError:
         raise psutil.NoSuchProcess(pid) from None
     private = {line.split()[0]: int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("Private_")}
-    return sum(private.values()), private["Private_Dirty:"]
+    return sum(private.values()), private.get("Private_Dirty:", 0.0)
 
 
 class ProcessMeter:
