@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, assert_never
+from typing import Final, assert_never
 
 from consensus.certificate import Certificate, verify_certificate
 from consensus.committee import Committee
@@ -109,7 +109,6 @@ class _Block:
     outbox: list[bytes] = field(default_factory=list)
     deliveries: list[Mapping[int, tuple[bytes, ...]]] = field(default_factory=list)
     receipts: list[TransactionReceipt] = field(default_factory=list)
-    events: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
 
 
 class BeaconApplication:
@@ -228,7 +227,6 @@ class BeaconApplication:
             receipts=tuple(current.receipts),
             outbox=tuple(current.outbox),
             summary=summary,
-            events=tuple(current.events),
         )
 
     def _execute_transaction(self, transaction: BeaconTransaction, current: _Block) -> None:
@@ -258,7 +256,6 @@ class BeaconApplication:
             self._freeze_by_submission(submission, current)
         elif code in ALARMING:
             self._registry.apply_refusal(submission, code, current.height)
-            current.events.append(("alarm", {"shard": submission.shard, "code": code}))
         return code
 
     def _register(self, submission: CheckedSubmission, current: _Block) -> None:
@@ -276,8 +273,6 @@ class BeaconApplication:
         )
         current.outbox.append(encode(record))
         current.deliveries.append(submission.leaves)
-        event = {"shard": tip.shard, "height": tip.height, "hash": submission.tip_hash.hex()}
-        current.events.append(("registered", event))
 
     def _freeze_by_submission(self, submission: CheckedSubmission, current: _Block) -> None:
         conflict = self._registry.find_conflict(submission)
@@ -300,8 +295,6 @@ class BeaconApplication:
             return code
         offence = self._offences.apply(item, current.height)
         current.outbox.append(encode(offence))
-        event = {"shard": item.shard, "culprit": item.culprit, "kind": item.kind, "slot": item.slot}
-        current.events.append(("offence", event))
         return OK
 
     def _freeze(
@@ -317,8 +310,6 @@ class BeaconApplication:
         record = Freeze(shard, first.incarnation, height, hashes[0], hashes[1], guilty)
         self._registry.apply_freeze(record, first, second, current.height)
         current.outbox.append(encode(record))
-        event = {"shard": shard, "height": height, "guilty": [key.hex() for key in guilty]}
-        current.events.append(("alarm", {"code": "FORK", **event}))
 
     def _recount(self) -> None:
         """Add I1 up over the registered tips; only after a registration does it change."""

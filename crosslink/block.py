@@ -6,13 +6,16 @@ Shared by every application (a shard's venue, the beacon), which the replica dri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from crosslink.header import START_CURSOR, BeaconRef, InboxCursor
 from primitives.hashing import ZERO_DIGEST
+
+TopicMessage: TypeAlias = tuple[str, Mapping[str, Any]]
+"""What subscribers of a topic are told: the topic's name, and a JSON-ready mapping."""
 
 
 class Readiness(IntEnum):
@@ -62,8 +65,10 @@ class BlockResult:
     """The roots that go into the header, and what the store keeps.
 
     ``changes`` are state records (``None`` deletes). ``receipts`` are by payload position. ``outbox`` are the
-    leaves in order. ``summary`` is the canonical summary that ``summary_root`` commits to. ``events`` are for
-    subscribers only: (topic, JSON-ready mapping), never hashed, bounded like the receipts that they come from.
+    leaves in order. ``summary`` is the canonical summary that ``summary_root`` commits to. Not hashed are
+    ``transfers``, JSON-ready notices about the cross-shard transfers that the block moved, of which the store keeps
+    the last of each; and ``events`` for subscribers, bounded like the receipts that they come from, which may be
+    described only when somebody iterates.
     """
 
     state_root: bytes
@@ -76,4 +81,5 @@ class BlockResult:
     summary: bytes = b""
     inbox_cursor: InboxCursor = START_CURSOR
     next_committee_root: bytes = ZERO_DIGEST
-    events: tuple[tuple[str, Mapping[str, Any]], ...] = field(default=())
+    transfers: tuple[Mapping[str, Any], ...] = ()
+    events: Iterable[TopicMessage] = ()

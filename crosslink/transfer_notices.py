@@ -1,7 +1,7 @@
-"""What one block did to cross-shard transfers, as notices for subscribers and for the index that the API reads.
+"""What one block did to cross-shard transfers, as JSON-ready notices for the index that the API reads.
 
-Made beside execution from its steps and its outbox; never hashed, so the form may change freely. Notices are
-(topic, JSON-ready mapping) with the topic ``TOPIC``. What does not live here: the rules (``crosslink.transfers``).
+Made beside execution from its steps and its outbox; never hashed, so the form may change freely. What does not live
+here: the rules (``crosslink.transfers``).
 
 States of a transfer where it was sent: ``open`` → ``settled`` or ``refunded``; where it arrives: ``pending`` →
 ``credited``, or ``rejected``, or ``expired``.
@@ -10,15 +10,13 @@ States of a transfer where it was sent: ``open`` → ``settled`` or ``refunded``
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from crosslink.messages import TransferLock, Verdict, compute_xid, decode_message
 from crosslink.transfers import TransferEvent, TransferPhase
 from primitives.identifiers import format_address
 
-TOPIC: Final = "transfers"
-
-Notice: TypeAlias = tuple[str, Mapping[str, Any]]
+Notice: TypeAlias = Mapping[str, Any]
 
 
 def describe_transfers(
@@ -30,7 +28,7 @@ def describe_transfers(
         message = decode_message(leaf, max_leaf_bytes)
         if isinstance(message, TransferLock):
             notices.append(_describe_lock(message))
-    return tuple((TOPIC, notice) for notice in notices)
+    return tuple(notices)
 
 
 def _describe_lock(lock: TransferLock) -> dict[str, Any]:

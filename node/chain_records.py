@@ -33,7 +33,6 @@ from consensus.certificate import Certificate
 from consensus.engine import Record
 from crosslink.block import BlockResult
 from crosslink.header import ShardHeader
-from crosslink.transfer_notices import TOPIC as TRANSFER_TOPIC
 from primitives.codec import Digest, Unsigned, Wire, encode
 from primitives.identifiers import parse_address
 
@@ -157,15 +156,11 @@ def build_tip_record(height: int) -> Record:
 
 def _build_transfer_records(height: int, result: BlockResult) -> Iterator[Record]:
     """The last notice about each transfer, and for each account the transfers that concern it."""
-    number = 0
-    for topic, notice in result.events:
-        if topic != TRANSFER_TOPIC:
-            continue
+    for number, notice in enumerate(result.transfers):
         xid = bytes.fromhex(notice["xid"])
         yield Record(TRANSFER + xid, msgspec.json.encode({**notice, "height": height}))
         place = height.to_bytes(8, "big") + number.to_bytes(4, "big")
         yield Record(TRANSFER_OF + parse_address(notice["account"]) + place, xid)
-        number += 1
 
 
 def build_certificate_records(certificate: Certificate) -> list[Record]:

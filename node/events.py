@@ -10,13 +10,14 @@ lives here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable
+from typing import Final, TypeAlias
 
 import msgspec
 
 from consensus.certificate import Certificate
 from consensus.engine import Record, SetTimer
+from crosslink.block import TopicMessage
 from crosslink.header import ShardHeader
 from node.framing import Lane as Lane
 from node.members import Member
@@ -108,7 +109,7 @@ class BlockCertified(msgspec.Struct, frozen=True):
     header_hash: bytes
     certificate: Certificate
     receipts: tuple[tuple[bytes, bytes], ...]
-    events: tuple[tuple[str, Mapping[str, Any]], ...]
+    events: Iterable[TopicMessage]
 
 
 class Effects(msgspec.Struct, frozen=True):

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from consensus.committee import Committee
 from consensus.engine import Record, SetTimer
-from crosslink.block import BlockBatch, BlockInput, BlockResult
+from crosslink.block import BlockBatch, BlockInput, BlockResult, TopicMessage
 from crosslink.header import NO_BEACON_REF, START_CURSOR, BeaconRef, ShardHeader, compute_header_hash
 from node.application import Application
 from node.batches import HeldBatch
@@ -69,7 +69,7 @@ class ExecutedBlock:
     header: ShardHeader
     hash: bytes
     receipts: tuple[tuple[bytes, bytes], ...]
-    events: tuple[tuple[str, Mapping[str, Any]], ...]
+    events: Iterable[TopicMessage]
     outbox: tuple[bytes, ...]
     summary: bytes
 

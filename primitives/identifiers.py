@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from primitives.errors import RemoteError
@@ -11,9 +12,13 @@ ADDRESS_BYTES: Final = 20
 BEACON_SHARD: Final = 0xFFFF
 """The beacon's number wherever a shard number is expected; user shards are 0 … 0xFFFE."""
 
+REMEMBERED_KEYS: Final = 4_096
+"""Every transaction names its owner's key, and the same owners come again and again; 1 MB at most."""
+
 _HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 
 
+@lru_cache(maxsize=REMEMBERED_KEYS)
 def compute_address(public_key: bytes) -> bytes:
     """The account that an owner key controls: the first 20 bytes of its tagged hash."""
     return hash_tagged(b"rialto/address", public_key)[:ADDRESS_BYTES]

@@ -37,7 +37,7 @@ from shards.invariants import check
 from shards.receipts import compute_block_receipt_id, encode_receipt
 from shards.records import encode_genesis, take_changes
 from shards.restoring import build_genesis_venue, load_venue
-from shards.subscriptions import describe_block
+from shards.subscriptions import BlockMessages
 from shards.transactions import SETTLEMENT_ASSET, SignedTransaction, decode_transaction, verify_transaction
 from shards.transfers import CollateralLedger
 from shards.transition import describe_transfer, run_closing_phases, run_transactions
@@ -121,7 +121,6 @@ class ShardApplication:
         outcomes = run_transactions(venue, self.machine, transactions)
         own_events += run_closing_phases(venue)
         receipts = self._encode_receipts(outcomes, own_events)
-        messages = describe_block(venue, outcomes)
         changes = take_changes(venue, cursor)
         changes.update(self.machine.take_changes())
         changes.update(self._executed.take_changes())
@@ -140,7 +139,8 @@ class ShardApplication:
             outbox=outbox,
             summary=encode(summary),
             inbox_cursor=cursor,
-            events=(*messages, *describe_transfers(steps, outbox, self._protocol.message_bytes)),
+            transfers=describe_transfers(steps, outbox, self._protocol.message_bytes),
+            events=BlockMessages(venue, outcomes),
         )
 
     def _consume_inbox(self, block: BlockInput) -> tuple[list[TransferEvent], InboxCursor]:

@@ -38,7 +38,6 @@ class Market:
         "band_low",
         "bids",
         "block_initial_ppm",
-        "book_sequence",
         "clearing_cost",
         "clearing_funding",
         "clearing_remainder",
@@ -97,7 +96,6 @@ class Market:
         self.asks = BookSide()
         self.next_seq = 1
         self.last_price = 0
-        self.book_sequence = 0
         self.open_interest = 0
         self.clearing_cost = 0
         self.clearing_funding = 0

@@ -70,14 +70,13 @@ class Level:
 
 
 class BookSide:
-    """One side. ``touched`` holds the ranks that changed in this block, for subscribers."""
+    """One side: the levels by rank, and the ranks in order, the best last."""
 
-    __slots__ = ("levels", "ranks", "touched")
+    __slots__ = ("levels", "ranks")
 
     def __init__(self) -> None:
         self.levels: dict[int, Level] = {}
         self.ranks: list[int] = []
-        self.touched: dict[int, None] = {}
 
     def walk(self) -> Iterator[tuple[int, Level]]:
         """(price, level) from the best on."""
@@ -92,7 +91,6 @@ class BookSide:
             insort(self.ranks, rank)
         level.enter(seq, position)
         level.lots += lots
-        self.touched[rank] = None
 
     def detach(self, rank: int, seq: int, lots: int) -> None:
         """Take an order out; an emptied level goes."""
@@ -106,12 +104,10 @@ class BookSide:
                 ranks.pop()
             else:
                 del ranks[bisect_left(ranks, rank)]
-        self.touched[rank] = None
 
     def change(self, rank: int, lots: int) -> None:
         """Note that an order of the level has ``lots`` more open."""
         self.levels[rank].lots += lots
-        self.touched[rank] = None
 
 
 def rest_order(position: Position, order: Order) -> None:

@@ -101,7 +101,6 @@ def view_market(market: Market) -> dict[str, Any]:
         "ask_ticks": -market.asks.ranks[-1] if market.asks.ranks else None,
         "open_interest_lots": market.open_interest,
         "funding_index": market.funding_index,
-        "book_sequence": market.book_sequence,
     }
 
 
@@ -111,11 +110,10 @@ def list_markets(venue: Venue) -> list[dict[str, Any]]:
 
 
 def view_book(market: Market, depth: int) -> dict[str, Any]:
-    """A snapshot of the best ``depth`` levels, [price, lots] each; ``sequence`` is the last change's number."""
+    """A snapshot of the best ``depth`` levels, [price, lots] each."""
     depth = max(0, min(depth, MAX_DEPTH))
     return {
         "market": market.id,
-        "sequence": market.book_sequence,
         "bids": _view_side(market.bids, depth),
         "asks": _view_side(market.asks, depth),
     }

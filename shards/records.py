@@ -77,7 +77,6 @@ class MarketRecord(Wire, frozen=True):
 
     next_seq: Unsigned
     last_price: Unsigned
-    book_sequence: Unsigned
     open_interest: Unsigned
     clearing: tuple[Signed, Signed, Unsigned]
     funding: tuple[Signed, Unsigned, Unsigned, Unsigned]
@@ -168,7 +167,6 @@ def encode_market(market: Market) -> bytes:
         (
             market.next_seq,
             market.last_price,
-            market.book_sequence,
             market.open_interest,
             (market.clearing_cost, market.clearing_funding, market.clearing_remainder),
             (market.funding_index, market.funding_minute, market.funding_carry, market.sample_second),

@@ -114,7 +114,7 @@ def _load_account(venue: Venue, address: bytes, value: bytes) -> None:
 def _load_market(market: Market, value: bytes) -> None:
     record: MarketRecord = _decode(MarketRecord, value)
     market.next_seq, market.last_price = record.next_seq, record.last_price
-    market.book_sequence, market.open_interest = record.book_sequence, record.open_interest
+    market.open_interest = record.open_interest
     market.clearing_cost, market.clearing_funding, market.clearing_remainder = record.clearing
     market.funding_index, market.funding_minute, market.funding_carry, market.sample_second = record.funding
     market.funding_samples = list(record.funding_samples)

@@ -266,10 +266,11 @@ def _decode_envelope(data: bytes) -> Envelope:
 def _validate_action(action: Action, envelope: Envelope) -> None:
     """Raise ``MALFORMED`` for a combination of fields that has no meaning whatever the state is."""
     match action:
-        case Place(kind=OrderKind.GTT, expiry_ms=0):
-            raise refuse(ResultCode.MALFORMED, "a GTT order needs an expiry")
-        case Place(kind=kind, expiry_ms=expiry_ms) if expiry_ms and kind is not OrderKind.GTT:
-            raise refuse(ResultCode.MALFORMED, "only GTT orders have an expiry")
+        case Place():
+            # One comparison for the many that are well-formed; a pattern for each case takes four times as long.
+            if (action.kind is OrderKind.GTT) != (action.expiry_ms != 0):
+                needs = "a GTT order needs an expiry" if action.expiry_ms == 0 else "only GTT orders have an expiry"
+                raise refuse(ResultCode.MALFORMED, needs)
         case Cancel(client_id=client_id, seq=seq) if (client_id == 0) == (seq == 0):
             raise refuse(ResultCode.MALFORMED, "a cancel names a client id or a seq, and not both")
         case CancelAll(min_place_nonce=bound) if bound > envelope.nonce:

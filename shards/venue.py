@@ -120,9 +120,6 @@ class Venue:
 
     def finish_restoring(self) -> None:
         """Forget what loading has touched: it is in the records already."""
-        for market in self.markets.values():
-            market.bids.touched.clear()
-            market.asks.touched.clear()
         for position in self.dirty_positions:
             position.is_dirty = False
         for account in self.dirty_accounts:

@@ -206,9 +206,8 @@ class StreamHub:
             return
         height = notice.header.height
         for name, event in notice.events:
-            # The state machine separates by a slash. Books are compared instead, see the module.
-            topic = self._topics.get(name.replace("/", ":", 1))
-            if topic is not None and topic.noun != "book":
+            topic = self._topics.get(name)
+            if topic is not None:
                 kind = "trade" if topic.noun == "trades" else "event"
                 self._send(topic, height, kind, {"event": self._units.present(event)})
         for topic in self._topics.values():

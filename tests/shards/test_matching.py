@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from primitives.identifiers import format_address
 from shards.codes import ResultCode
 from shards.events import Cancelled, CancelReason, Filled, Placed
 from shards.expiries import SWEEP_PER_BLOCK
@@ -270,24 +271,18 @@ def test_a_transactions_events_are_bounded(shard: ToyShard, monkeypatch: pytest.
     assert shard.act("ann", CancelAll()).code is ResultCode.TOO_MANY_EVENTS
 
 
-def test_book_messages_are_numbered_without_gaps(shard: ToyShard) -> None:
-    levels: dict[str, dict[int, int]] = {"bids": {}, "asks": {}}
-    last = 0
-    for index in range(12):
-        orders = (place(BUY, 990 - index % 3, 3), place(SELL, 1_000 + index % 4, 2))
-        for name, actions in (("ann", orders), ("bob", (place(SELL, 989, 4, OrderKind.IOC),))):
-            shard.act(name, *actions)
-            assert shard.result is not None
-            for topic, message in shard.result.events:
-                if topic == "book/0":
-                    assert message["sequence"] == last + 1
-                    last = message["sequence"]
-                    for side, known in levels.items():
-                        known.update(map(tuple, message[side]))
-    bids, asks = shard.book()
-    assert {price: lots for price, lots in levels["bids"].items() if lots} == dict(map(tuple, bids))
-    assert {price: lots for price, lots in levels["asks"].items() if lots} == dict(map(tuple, asks))
-    assert last == shard.market().book_sequence
+def test_messages_of_a_block_say_the_same_whenever_they_are_read(shard: ToyShard) -> None:
+    shard.act("ann", place(SELL, 1_000, 5))
+    shard.act("bob", place(BUY, 1_000, 3, OrderKind.IOC))
+    assert shard.result is not None
+    traded = shard.result.events
+    at_once = list(traded)
+    shard.act("ann", CancelAll())
+    shard.act("bob", place(BUY, 990, 1))
+    assert list(traded) == at_once
+    assert [message["size_lots"] for topic, message in at_once if topic == "trades:0"] == [3]
+    ann = f"account:{format_address(address_of('ann'))}"
+    assert [message["role"] for topic, message in at_once if topic == ann] == ["maker"]
 
 
 def test_undoing_a_removal_does_not_depend_on_how_many_orders_share_the_price(shard: ToyShard) -> None:

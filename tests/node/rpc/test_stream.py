@@ -49,7 +49,7 @@ async def test_trades_and_account_events_go_to_their_topics_only() -> None:
         assert (await take(heard, "subscribed"))["topic"] == "trades:1"
         assert (await take(heard, "subscribed"))["topic"] == "account:" + ACCOUNT
         node.certify(
-            [("trades/2", {"lots": 1}), ("trades/1", {"market": 1, "lots": 2}), ("account/" + ACCOUNT, {"fee": 3})]
+            [("trades:2", {"lots": 1}), ("trades:1", {"market": 1, "lots": 2}), ("account:" + ACCOUNT, {"fee": 3})]
         )
         assert (await take(heard, "trade"))["event"] == {"market": 1, "size": "0.002", "lots": 2}
         assert (await take(heard, "event"))["event"] == {"fee": "0.000003", "fee_raw": 3}
