@@ -25,7 +25,7 @@ RELAYED_BYTES: Final = 128 << 10
 """Own bodies relayed at once: half a megabyte a second and peer, while nothing of ours is ordered."""
 MAX_PATIENCE: Final = 8
 """Times ``overdue_after_ms``."""
-HALF_LIFE_MS: Final = 20_000
+HALF_LIFE_MS: Final = 120_000
 
 
 @dataclass(frozen=True, slots=True)
