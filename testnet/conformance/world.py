@@ -32,7 +32,7 @@ from node.wire import MAX_VOTE_FRAME_BYTES
 from primitives.errors import RemoteError
 from primitives.signing import SignatureScheme
 from testnet.conformance.member import INVALID, CrashPoint, Member
-from testnet.conformance.promises import PromiseLedger, RecordingSigner, read_unbinding_tags
+from testnet.promises import Promise, PromiseLedger, RecordingSigner, read_unbinding_tags
 from testnet.simulator.signatures import TokenKeys
 
 WINDOW_SLOTS: Final = 4
@@ -92,7 +92,9 @@ class Committee:
         self.sent = 0
         self.events = 0
         self.sent_data: list[tuple[str, bytes]] = []
-        self.ledger = PromiseLedger()
+        self._ledger = PromiseLedger()
+        self._left: dict[int, list[Promise]] = {}
+        """What each member signed and sent, binding or not."""
         keys = TokenKeys(seed)
         self.scheme: SignatureScheme = keys.scheme
         self.signers = [keys.make("member", index) for index in range(size)]
@@ -115,7 +117,9 @@ class Committee:
     def make_engine(self, member: Member, certificate: Certificate | None) -> Engine:
         """As a replica does: restored where there is a log, else fresh."""
         # One for all lives: what a life before signed and logged may leave now.
-        signer = self._recording.setdefault(member.name, RecordingSigner(self.signers[member.index], self._tags))
+        signer = self._recording.setdefault(
+            member.name, RecordingSigner(self.signers[member.index], unbinding=self._tags)
+        )
         common = (self.public, signer, self.scheme, self.parameters, certificate)
         if member.log:
             return self.factory.restore(*common, dict(member.log))
@@ -227,7 +231,7 @@ class Committee:
         except RemoteError as error:
             raise RuleBroken(f"a message of member {signer} does not verify: {error}") from error
         receiver.feed(MessageReceived(signer, message))
-        if self.judges_duplicates and self.ledger.is_binding_message(signer, data) and receiver.engine is not None:
+        if self.judges_duplicates and self._is_binding(signer, data) and receiver.engine is not None:
             again = receiver.engine.needs(signer, message)
             require(
                 not again, f"{receiver.name} needs a second copy of {type(message).__name__} of member {signer}"
@@ -236,20 +240,26 @@ class Committee:
     # --- what must hold at every step ----------------------------------------------------------------------
 
     def _judge_promises(self, sender: Member, data: bytes) -> None:
-        for promise in self._recording[sender.name].take_sent(data):
+        for promise in self._recording[sender.name].take_leaving(data):
             if not sender.is_honest:
                 continue
+            self._left.setdefault(sender.index, []).append(promise)
             where = f"{sender.name} at {self.now_ms} ms"
             require(
-                self.ledger.enter(sender.index, promise),
-                f"{where} signs two different things at one position: {describe_position(promise.position)}. "
+                self._ledger.enter(sender.index, promise),
+                f"{where} signs two different things at one position: {promise.describe()}. "
                 "If such a signature promises nothing, its tag belongs into the factory's unbinding_tags",
             )
             if promise.is_binding:
                 is_logged = any(
                     promise.signature in value or promise.digest in value for value in sender.log.values()
                 )
-                require(is_logged, f"{where} sends what is not in its log: {describe_position(promise.position)}")
+                require(is_logged, f"{where} sends what is not in its log: {promise.describe()}")
+
+    def _is_binding(self, signer: int, data: bytes) -> bool:
+        """Whether a message carries a promise of its signer, and nothing of it that is none."""
+        carried = [promise for promise in self._left.get(signer, ()) if promise.signature in data]
+        return bool(carried) and all(promise.is_binding for promise in carried)
 
     def judge_slot(self, member: Member, slot: int, what: str, windows: int) -> None:
         """What is built stays within our own window; what others vote for may be a window ahead of it."""
@@ -331,9 +341,3 @@ def choose_parameters(**changes: Any) -> EngineParameters:
     """Small windows and short timeouts, so that little time shows much."""
     given: dict[str, Any] = {"window_slots": WINDOW_SLOTS, "base_timeout_ms": BASE_TIMEOUT_MS, **changes}
     return EngineParameters(**given)
-
-
-def describe_position(position: bytes) -> str:
-    """Tag and place of a signature, for people: what is printable, then hexadecimal digits."""
-    end = next((place for place, byte in enumerate(position) if not 32 <= byte < 127), len(position))
-    return f"{position[:end].decode()} … {position[-24:].hex()}"

@@ -25,8 +25,8 @@ from node.replica_setup import ReplicaSetup
 from node.wire import FrameKind
 from primitives.codec import encode
 from testnet.simulator.plan import Lie, Role
-from testnet.simulator.promises import RecordingSigner, read_unbinding_tags
 from testnet.simulator.scheduler import US_PER_MS
+from testnet.simulator.votes import record_votes
 from testnet.simulator.wrong_parts import NoisyFactory, WrongRoots, make_lie
 
 VOTING_KINDS: Final = (FrameKind.ENGINE, FrameKind.ATTESTATION, FrameKind.CERTIFICATE)
@@ -99,7 +99,7 @@ class Contradicting(Misconduct):
     """Signs the opposite of its votes as well, and shows it to some."""
 
     def wrap(self, setup: ReplicaSetup) -> ReplicaSetup:
-        self._signer = RecordingSigner(setup.signer, read_unbinding_tags(setup.engine))
+        self._signer = record_votes(setup.signer, setup.engine)
         return replace(setup, signer=self._signer)
 
     def alter(self, effects: Effects) -> Effects:

@@ -1,7 +1,8 @@
 """What one engine host signs, over all its lives: durable before it leaves, and never in contradiction to itself.
 
-The rule is that of ``votes``, for hosts whose log is a dict and whose outputs are honoured at once. Without it a
-member that breaks its word is found only where two honest nodes hear different halves of it and a third one both.
+What ``votes`` checks of whole replicas, for hosts whose log is a dict and whose outputs are honoured at once.
+Without it a member that breaks its word is found only where two honest nodes hear different halves of it and a
+third one both.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 from consensus.engine import Record
 from primitives.signing import Signer
-from testnet.simulator.promises import RecordingSigner, read_unbinding_tags
+from testnet.promises import PromiseLedger, RecordingSigner, read_unbinding_tags
 
 MAX_PENDING: Final = 16
 """Signatures that have not left: a handful comes of one event, and some, like votes for ourselves, never leave."""
@@ -21,8 +22,8 @@ class EngineVotes:
     """The promises of one process and of those that come after it with the same log."""
 
     def __init__(self, signer: Signer, factory: Any) -> None:
-        self.signer = RecordingSigner(signer, read_unbinding_tags(factory), MAX_PENDING)
-        self._said: dict[bytes, bytes] = {}
+        self.signer = RecordingSigner(signer, ignored=read_unbinding_tags(factory), max_pending=MAX_PENDING)
+        self._ledger = PromiseLedger()
         self._durable: set[bytes] = set()
 
     def on_persist(self, records: Sequence[Record]) -> None:
@@ -34,7 +35,7 @@ class EngineVotes:
     def on_send(self, frame: bytes) -> Iterator[str]:
         """What is wrong with the promises that leave with ``frame``, in words."""
         for promise in self.signer.take_leaving(frame):
-            if self._said.setdefault(promise.position, promise.digest) != promise.digest:
+            if not self._ledger.enter(None, promise):
                 yield f"signed two different things: {promise.describe()}"
             if promise.signature not in self._durable:
                 yield f"sent what is not durable: {promise.describe()}"

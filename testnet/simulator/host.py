@@ -43,9 +43,9 @@ from node.pump import MAX_ROUND_EVENTS, ROUND_BUDGET_MS
 from node.replica import Replica, open_replica
 from node.replica_setup import ReplicaSetup
 from primitives.errors import LocalError
+from testnet.promises import RecordingSigner
 from testnet.simulator.disk import Disk
 from testnet.simulator.network import Network
-from testnet.simulator.promises import RecordingSigner
 from testnet.simulator.scheduler import US_PER_MS, Scheduler
 
 EVENT_US: Final = 60

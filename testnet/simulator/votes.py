@@ -1,24 +1,33 @@
 """Votes: durable before they leave, and never in contradiction to an earlier one, also across restarts.
 
-Votes are whatever consensus signs, of any engine (``promises``). A promise binds once it left: one that a crash
-took before it was sent may be made differently. What does not live here: how signatures are seen.
+Votes are whatever consensus signs, of any engine. What does not live here: how signatures are seen, and when they
+bind (``testnet.promises``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 
 from consensus.engine import Record
 from node.events import Outgoing
 from node.wire import FrameKind
+from primitives.signing import Signer
+from testnet.promises import Promise, PromiseLedger, RecordingSigner, read_unbinding_tags
 from testnet.simulator.agreement import compute_identity
 from testnet.simulator.checker import Checker, Verdicts
 from testnet.simulator.host import SimulatedHost
-from testnet.simulator.promises import Promise
 
-VOTING_KINDS = (FrameKind.ENGINE, FrameKind.ATTESTATION)
+VOTING_KINDS: Final = (FrameKind.ENGINE, FrameKind.ATTESTATION)
+_NO_VOTES: Final = (b"rialto/batch-signature/1",)
+"""What members sign that is no vote: every batch is another one."""
+
+
+def record_votes(signer: Signer, factory: Any) -> RecordingSigner:
+    """``signer`` with the votes of the engine that ``factory`` makes remembered until they leave."""
+    return RecordingSigner(signer, ignored=(*_NO_VOTES, *read_unbinding_tags(factory)))
 
 
 class VoteChecker(Checker):
@@ -28,7 +37,7 @@ class VoteChecker(Checker):
 
     def __init__(self, verdicts: Verdicts) -> None:
         super().__init__(verdicts)
-        self._said: dict[tuple[str, bytes], bytes] = {}
+        self._ledger = PromiseLedger()
 
     def on_send(self, host: SimulatedHost, outgoing: Outgoing) -> None:
         if outgoing.kind not in VOTING_KINDS or host.recorder is None:
@@ -41,8 +50,7 @@ class VoteChecker(Checker):
 
     def enter(self, name: str, promise: Promise) -> None:
         """Host ``name`` says this now; it must not have said anything else there."""
-        known = self._said.setdefault((name, promise.position), promise.digest)
-        if known != promise.digest:
+        if not self._ledger.enter(name, promise):
             self.fail(name, f"signed two different things: {promise.describe()}")
 
 

@@ -29,13 +29,12 @@ from testnet.simulator.money import MoneyChecker
 from testnet.simulator.network import Network
 from testnet.simulator.networks import GENESIS_MS, SimulatedNetwork
 from testnet.simulator.plan import TWIN_LIES, Kind, Lie, Plan
-from testnet.simulator.promises import RecordingSigner, read_unbinding_tags
 from testnet.simulator.scheduler import US_PER_MS, Chance, Scheduler
 from testnet.simulator.signatures import KeyMaker, RealKeys, TokenKeys
 from testnet.simulator.toy_application import APPLIED
 from testnet.simulator.trace import Trace
 from testnet.simulator.validity import ValidityChecker
-from testnet.simulator.votes import AttestationLogChecker, VoteChecker
+from testnet.simulator.votes import AttestationLogChecker, VoteChecker, record_votes
 
 SAMPLE_US: Final = 100 * US_PER_MS
 """How often conditions and bounds are looked at."""
@@ -149,7 +148,7 @@ class World:
             setup = self.network.prepare(member, disk, wall)
             if misconduct is not None:
                 return misconduct.wrap(setup)
-            return replace(setup, signer=RecordingSigner(setup.signer, read_unbinding_tags(setup.engine)))
+            return replace(setup, signer=record_votes(setup.signer, setup.engine))
 
         host = SimulatedHost(
             name,

@@ -9,11 +9,11 @@ import pytest
 
 from consensus.engine import Record
 from node.events import Effects
+from testnet.promises import Promise
 from testnet.simulator.checker import Verdicts
 from testnet.simulator.disk import RememberingVoteLog
 from testnet.simulator.host import SimulatedHost
 from testnet.simulator.money import MoneyChecker
-from testnet.simulator.promises import Promise
 from testnet.simulator.scheduler import US_PER_S, Scheduler
 from testnet.simulator.simulation import build_world
 from testnet.simulator.votes import VoteChecker
