@@ -56,7 +56,7 @@ _OPTIONS: Final[dict[DatabaseKind, dict[str, Any]]] = {
         "write_buffer_size": 1 << 20,
         "lru_cache_size": 1 << 19,
         "bloom_filter_bits": 10,
-        "compression": "snappy",
+        "compression": None,
     },
 }
 
