@@ -2,7 +2,7 @@
 
 Facts only; ``primitives.signing.check_verification_rule`` runs them. Source: Chalkias, Garillot and
 Nikolaenko, "Taming the many EdDSAs" (SSR 2020), table 6(a) for the properties, and the cases as published
-in novifinancial/ed25519-speccheck, ``cases.json`` (Apache-2.0). The bundled libsodium accepts case 3 alone.
+in novifinancial/ed25519-speccheck, ``cases.json`` (Apache-2.0). libsodium accepts case 3 alone.
 """
 
 from __future__ import annotations

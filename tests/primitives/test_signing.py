@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nacl.bindings import crypto_core_ed25519_add, crypto_scalarmult_ed25519_base_noclamp, crypto_sign_open
+from nacl.exceptions import CryptoError
 
 from primitives import signing
 from primitives.errors import LocalError, RemoteError
@@ -36,6 +39,39 @@ REFUSED_SIGNATURE_FLAGS = {
     "low_order_residue",
 }
 REFUSED_KEY_FLAGS = {"low_order_A", "non_canonical_A", "low_order_component_A"}
+
+
+GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
+IDENTITY = (1).to_bytes(32, "little")
+
+
+def multiply_base(scalar: int) -> bytes:
+    return bytes(crypto_scalarmult_ed25519_base_noclamp((scalar % GROUP_ORDER).to_bytes(32, "little")))
+
+
+def multiply_point(scalar: int, point: bytes) -> bytes:
+    """By addition: libsodium's own product refuses points of small order."""
+    total = IDENTITY
+    for _ in range(scalar):
+        total = crypto_core_ed25519_add(total, point)
+    return total
+
+
+def list_small_order() -> list[bytes]:
+    """The multiples of a point of order eight."""
+    generator = bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")
+    return [multiply_point(scalar, generator) for scalar in range(8)]
+
+
+SMALL_ORDER = list_small_order()
+
+
+def is_accepted_by_libsodium(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    try:
+        crypto_sign_open(signature + message, public_key)
+    except CryptoError:
+        return False
+    return True
 
 
 def load_published(name: str) -> Any:
@@ -118,6 +154,41 @@ def test_a_library_with_another_rule_is_refused(lenient: bool, monkeypatch: pyte
     monkeypatch.setattr(signing, "verify", lambda *_: lenient)
     with pytest.raises(LocalError, match="speccheck"):
         check_verification_rule()
+
+
+@given(
+    st.integers(1, 2**250),
+    st.integers(1, 2**250),
+    st.sampled_from(SMALL_ORDER),
+    st.sampled_from(SMALL_ORDER),
+    st.binary(max_size=8),
+    st.sampled_from([0, 0, 0, 1, 2]),
+)
+def test_signatures_with_parts_of_small_order_are_decided_as_libsodium_does(
+    secret: int, nonce: int, key_part: bytes, r_part: bytes, message: bytes, added_orders: int
+) -> None:
+    public_key = crypto_core_ed25519_add(multiply_base(secret), key_part)
+    r = crypto_core_ed25519_add(multiply_base(nonce), r_part)
+    challenge = int.from_bytes(hashlib.sha512(r + public_key + message).digest(), "little")
+    s = (nonce + challenge * secret) % GROUP_ORDER + added_orders * GROUP_ORDER
+    signature = r + s.to_bytes(32, "little")
+    assert verify(public_key, message, signature) is is_accepted_by_libsodium(public_key, message, signature)
+    # The parts cancel out in one of eight; then the equation holds and even a key of mixed order is accepted.
+    cancels = crypto_core_ed25519_add(multiply_point(challenge % GROUP_ORDER % 8, key_part), r_part) == IDENTITY
+    assert verify(public_key, message, signature) is (cancels and not added_orders)
+
+
+@pytest.mark.parametrize("point", SMALL_ORDER, ids=bytes.hex)
+@pytest.mark.parametrize("sign", [0, 0x80])
+def test_points_of_small_order_are_no_key_and_no_r(point: bytes, sign: int) -> None:
+    # With either sign, also where x is 0 and has none.
+    bent = point[:-1] + bytes([point[-1] ^ sign])
+    public_key = Ed25519Signer(bytes(32)).public_key
+    for key, r in ((bent, IDENTITY), (bent, multiply_base(7)), (public_key, bent)):
+        for s in (0, 7):
+            signature = r + s.to_bytes(32, "little")
+            assert not verify(key, b"", signature)
+            assert not is_accepted_by_libsodium(key, b"", signature)
 
 
 @given(
