@@ -1,10 +1,10 @@
 """Client signatures, verified once each, in chunks that leave the loop free for votes.
 
 Theory of operation. Two queues: submissions of our own clients, and batches of other members. One ``work`` call
-makes at most ``CHUNK`` verifications (50 µs each): first for batches that a payload in flight waits
-for, then from the two queues in turns, so that neither starves the other. Authors take turns too, a batch each: a
-member that sends more than its share waits for itself. A transaction that our mempool holds was verified already
-and is not verified again.
+makes at most ``CHUNK`` verifications (50 µs each): first for batches that a payload in flight waits for, then from
+the two queues in turns, so that neither starves the other. Authors take turns too, a batch each: a member that
+sends more than its share waits for itself. A transaction that our mempool holds was verified already and is not
+verified again.
 
 Both queues are bounded: submissions here (the client is told to come back), batches by the quotas of the pool.
 What does not live here: what becomes of a verified transaction or batch.

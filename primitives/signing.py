@@ -79,10 +79,11 @@ class Ed25519:
 
 def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
     """True if ``signature`` is one of ``message`` under ``public_key``; never raises."""
-    if len(signature) != SIGNATURE_BYTES or _read_y(signature[:32]) in _SMALL_ORDER_YS:
+    # Given a key of another length, the library panics.
+    if len(public_key) != PUBLIC_KEY_BYTES or len(signature) != SIGNATURE_BYTES:
         return False
     key = _load_key(public_key)
-    if key is None:
+    if key is None or _read_y(signature[:32]) in _SMALL_ORDER_YS:
         return False
     try:
         key.verify_signature(message, Ed25519Signature.from_base64(_encode_base64(signature)))
@@ -93,10 +94,7 @@ def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
 
 @lru_cache(maxsize=REMEMBERED_KEYS)
 def _load_key(public_key: bytes) -> Ed25519PublicKey | None:
-    """The decoded key, ``None`` where nothing verifies under it."""
-    # The decoder panics at any other length, so it is never given one.
-    if len(public_key) != PUBLIC_KEY_BYTES:
-        return None
+    """The decoded key of ``PUBLIC_KEY_BYTES``, ``None`` where nothing verifies under it."""
     y = _read_y(public_key)
     if y >= _FIELD or y in _SMALL_ORDER_YS:
         return None
