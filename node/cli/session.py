@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 VALIDITY_MS: Final = 300_000
 """Five minutes: longer than anybody waits, short enough that a lost transaction is soon known to be dead."""
 PROBE_TIMEOUT_S: Final = 3.0
+NONCE_ATTEMPTS: Final = 5
+"""Another client of the same account may take a nonce between our look and our transaction's turn."""
 _NOT_THE_CAUSE: Final = ("OK", ResultCode.ROLLED_BACK.name, ResultCode.NOT_ATTEMPTED.name)
 
 
@@ -87,7 +90,23 @@ async def submit_actions(
     subaccount: int = 0,
     timeout_s: float = 30,
 ) -> TransactionStatus:
-    """Sign, submit and wait until certified; raises ``RemoteError`` with the code of whatever refused it."""
+    """Sign, submit and wait until certified; raises ``RemoteError`` with the code of whatever refused it.
+
+    Where somebody else used the nonce meanwhile nothing of ours was executed, and the next one is tried.
+    """
+    attempt = partial(_submit_once, session, signer, actions, subaccount, timeout_s)
+    for _ in range(NONCE_ATTEMPTS - 1):
+        try:
+            return await attempt()
+        except RemoteError as error:
+            if error.code != ResultCode.NONCE_USED.name:
+                raise
+    return await attempt()
+
+
+async def _submit_once(
+    session: Session, signer: Ed25519Signer, actions: Sequence[Action], subaccount: int, timeout_s: float
+) -> TransactionStatus:
     signed = sign_transaction(
         signer,
         chain=session.chain,

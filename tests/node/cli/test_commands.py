@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from crosslink.messages import compute_xid
 from node.cli.failures import describe_failure
 from node.cli.network_file import find_target
+from node.cli.session import NONCE_ATTEMPTS
 from node.events import SubmissionResult
 from node.keystore import create_devnet_key
 from node.rpc.app import RpcApplication
@@ -58,6 +59,9 @@ class Venue(FakeService):
     actions: list[Action] = field(default_factory=list)
     refusal: ResultCode = ResultCode.OK
     devnet: bool = True
+    nonce: int = 3
+    rivals: list[str] = field(default_factory=list)
+    """Where somebody else comes first with the nonce: before the submission (``queue``) or after it (``block``)."""
     transfer_state: str = "settled"
     receipts: dict[bytes, bytes] = field(default_factory=dict)
 
@@ -68,13 +72,22 @@ class Venue(FakeService):
     def _take(self, data: bytes) -> SubmissionResult:
         signed = decode_transaction(data, COMMITTEE.chain, 0)
         verify_transaction(signed, Ed25519())
-        assert signed.envelope.nonce == 4
+        assert signed.envelope.nonce == self.nonce + 1
+        if self.rivals:
+            return self._come_second(signed.id, self.rivals.pop())
         self.actions += signed.envelope.actions
         events: list[Any] = []
         if isinstance(signed.envelope.actions[0], CrossTransfer):
             events = [(6, 1, 3, 0, 5, 1)]
         self.receipts[signed.id] = encode_receipt(signed.id, 0, self.refusal, [self.refusal], 1, events)
         return SubmissionResult(signed.id, "ACCEPTED", "")
+
+    def _come_second(self, identity: bytes, where: str) -> SubmissionResult:
+        self.nonce += 1
+        if where == "queue":
+            return SubmissionResult(identity, "NONCE_USED", "take a new nonce")
+        self.receipts[identity] = encode_receipt(identity, 0, ResultCode.NONCE_USED, [], 0, [])
+        return SubmissionResult(identity, "ACCEPTED", "")
 
     def transaction(self, transaction: bytes) -> TransactionView:
         receipt = describe_receipt(self.receipts[transaction])
@@ -86,7 +99,7 @@ class Venue(FakeService):
 
     def account(self, address: bytes) -> Json | None:
         part = {"index": 0, "cash": 12_500_000, "equity": 1, "withdrawable": 1, "positions": []}
-        return {"address": format_address(address), "nonce": 3, "subaccounts": [part]}
+        return {"address": format_address(address), "nonce": self.nonce, "subaccounts": [part]}
 
     def transfer(self, transfer: bytes) -> Json | None:
         if transfer != compute_xid(COMMITTEE.chain, 0, 1, 3):
@@ -209,6 +222,16 @@ def test_orders_take_decimals(shell: Shell) -> None:
     result = shell.succeed(*words, "--client-id", "7")
     assert result["receipt"]["code"] == "OK"
     assert shell.venue.actions == [Place(1, Side.SELL, OrderKind.POST_ONLY, 600_001, 250, client_id=7)]
+
+
+def test_a_nonce_that_another_client_takes_first_is_chosen_again(shell: Shell) -> None:
+    cancel = ("order", "cancel", "--all", "--key", shell.key)
+    shell.venue.rivals = ["queue", "block", "block", "queue"]
+    shell.succeed(*cancel)
+    assert shell.venue.actions == [CancelAll(None)]
+    shell.venue.rivals = ["queue"] * 9
+    assert "NONCE_USED" in shell.fail(*cancel)
+    assert len(shell.venue.rivals) == 9 - NONCE_ATTEMPTS, "not for ever"
 
 
 def test_orders_are_cancelled_by_id_by_number_or_all(shell: Shell) -> None:
