@@ -6,8 +6,8 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from random import randrange
 from typing import TYPE_CHECKING, Any, Final
 
 from node.cli.network_file import Target
@@ -28,6 +28,8 @@ VALIDITY_MS: Final = 300_000
 PROBE_TIMEOUT_S: Final = 3.0
 NONCE_ATTEMPTS: Final = 5
 """Another client of the same account may take a nonce between our look and our transaction's turn."""
+NONCES_SKIPPED: Final = 64
+"""At most, after the first attempt: the transactions that such a client has on their way use the next ones."""
 _NOT_THE_CAUSE: Final = ("OK", ResultCode.ROLLED_BACK.name, ResultCode.NOT_ATTEMPTED.name)
 
 
@@ -92,26 +94,34 @@ async def submit_actions(
 ) -> TransactionStatus:
     """Sign, submit and wait until certified; raises ``RemoteError`` with the code of whatever refused it.
 
-    Where somebody else used the nonce meanwhile nothing of ours was executed, and the next one is tried.
+    Where somebody else used the nonce meanwhile nothing of ours was executed, and another one is tried.
     """
-    attempt = partial(_submit_once, session, signer, actions, subaccount, timeout_s)
-    for _ in range(NONCE_ATTEMPTS - 1):
+    address = compute_address(signer.public_key)
+    for attempt in range(NONCE_ATTEMPTS):
+        skipped = randrange(NONCES_SKIPPED) if attempt else 0
+        nonce = await fetch_next_nonce(session.client, address) + skipped
         try:
-            return await attempt()
+            return await _submit_once(session, signer, actions, nonce, subaccount, timeout_s)
         except RemoteError as error:
             if error.code != ResultCode.NONCE_USED.name:
                 raise
-    return await attempt()
+            refused = error
+    raise refused
 
 
 async def _submit_once(
-    session: Session, signer: Ed25519Signer, actions: Sequence[Action], subaccount: int, timeout_s: float
+    session: Session,
+    signer: Ed25519Signer,
+    actions: Sequence[Action],
+    nonce: int,
+    subaccount: int,
+    timeout_s: float,
 ) -> TransactionStatus:
     signed = sign_transaction(
         signer,
         chain=session.chain,
         shard=session.shard,
-        nonce=await fetch_next_nonce(session.client, compute_address(signer.public_key)),
+        nonce=nonce,
         valid_until_ms=wall_ms() + VALIDITY_MS,
         actions=actions,
         subaccount=subaccount,

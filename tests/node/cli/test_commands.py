@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from crosslink.messages import compute_xid
 from node.cli.failures import describe_failure
 from node.cli.network_file import find_target
-from node.cli.session import NONCE_ATTEMPTS
+from node.cli.session import NONCE_ATTEMPTS, NONCES_SKIPPED
 from node.events import SubmissionResult
 from node.keystore import create_devnet_key
 from node.rpc.app import RpcApplication
@@ -62,6 +62,7 @@ class Venue(FakeService):
     nonce: int = 3
     rivals: list[str] = field(default_factory=list)
     """Where somebody else comes first with the nonce: before the submission (``queue``) or after it (``block``)."""
+    conflicts: int = 0
     transfer_state: str = "settled"
     receipts: dict[bytes, bytes] = field(default_factory=dict)
 
@@ -72,7 +73,7 @@ class Venue(FakeService):
     def _take(self, data: bytes) -> SubmissionResult:
         signed = decode_transaction(data, COMMITTEE.chain, 0)
         verify_transaction(signed, Ed25519())
-        assert signed.envelope.nonce == self.nonce + 1
+        assert self.nonce < signed.envelope.nonce <= self.nonce + (NONCES_SKIPPED if self.conflicts else 1)
         if self.rivals:
             return self._come_second(signed.id, self.rivals.pop())
         self.actions += signed.envelope.actions
@@ -84,6 +85,7 @@ class Venue(FakeService):
 
     def _come_second(self, identity: bytes, where: str) -> SubmissionResult:
         self.nonce += 1
+        self.conflicts += 1
         if where == "queue":
             return SubmissionResult(identity, "NONCE_USED", "take a new nonce")
         self.receipts[identity] = encode_receipt(identity, 0, ResultCode.NONCE_USED, [], 0, [])
