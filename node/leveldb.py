@@ -47,17 +47,14 @@ SYNC_SAMPLES: Final = 1_024
 FIRST_KEY: Final = b"\x01"
 _IDENTITY_KEY: Final = b"\x00identity"
 
+# LevelDB holds up to two write buffers of each, and a machine runs many validators. Nothing is compressed: hashes
+# and signatures hardly shrink, and every compaction would compress them again.
+_COMMON: Final = {"write_buffer_size": 1 << 20, "lru_cache_size": 1 << 19, "compression": None}
 _OPTIONS: Final[dict[DatabaseKind, dict[str, Any]]] = {
-    # LevelDB holds up to two write buffers of each, and a machine runs many validators. The filter keeps a question
-    # for what is not there from reading tables. It counts as a seek all the same, and after a hundred LevelDB
-    # compacts the table; so no such question belongs on a path that every message takes.
-    DatabaseKind.VOTES: {"write_buffer_size": 1 << 20, "lru_cache_size": 1 << 19, "compression": None},
-    DatabaseKind.CHAIN: {
-        "write_buffer_size": 1 << 20,
-        "lru_cache_size": 1 << 19,
-        "bloom_filter_bits": 10,
-        "compression": None,
-    },
+    DatabaseKind.VOTES: _COMMON,
+    # The filter keeps a question for what is not there from reading tables. It counts as a seek all the same, and
+    # after a hundred LevelDB compacts the table; so no such question belongs on a path that every message takes.
+    DatabaseKind.CHAIN: {**_COMMON, "bloom_filter_bits": 10},
 }
 
 _open_directories: set[Path] = set()

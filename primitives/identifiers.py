@@ -13,7 +13,7 @@ BEACON_SHARD: Final = 0xFFFF
 """The beacon's number wherever a shard number is expected; user shards are 0 … 0xFFFE."""
 
 REMEMBERED_KEYS: Final = 4_096
-"""Every transaction names its owner's key, and the same owners come again and again; 1 MB at most."""
+"""What is computed of so many public keys is kept: the same owners come again and again. 1 MB a cache at most."""
 
 _HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 

@@ -21,13 +21,12 @@ from vodozemac import Ed25519PublicKey, Ed25519Signature
 
 from primitives.errors import LocalError, RemoteError
 from primitives.hashing import hash_tagged
+from primitives.identifiers import REMEMBERED_KEYS
 from primitives.speccheck import CASES
 
 PUBLIC_KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 SEED_BYTES: Final = 32
-REMEMBERED_KEYS: Final = 4_096
-"""Decoded keys that are kept: a key costs 7 µs to decode, and the same ones come again and again. 1 MB at most."""
 
 _FIELD: Final = 2**255 - 19
 _Y_BITS: Final = 2**255 - 1
@@ -94,7 +93,7 @@ def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
 
 @lru_cache(maxsize=REMEMBERED_KEYS)
 def _load_key(public_key: bytes) -> Ed25519PublicKey | None:
-    """The decoded key of ``PUBLIC_KEY_BYTES``, ``None`` where nothing verifies under it."""
+    """The decoded key of ``PUBLIC_KEY_BYTES``, ``None`` where nothing verifies under it; 7 µs without the cache."""
     y = _read_y(public_key)
     if y >= _FIELD or y in _SMALL_ORDER_YS:
         return None
