@@ -1,8 +1,8 @@
 """Vote log and chain store with large batch bodies kept apart, in ``node.body_segments``.
 
-Both databases keep batch bodies under ``b ‖ digest`` (``node.vote_records``, ``node.chain_records``). A body of at
-least ``LEAST_BYTES`` is appended to a segment when it is pinned for a vote, and both databases hold a pointer to
-that one copy. Whoever reads gets the body itself, so nobody above knows.
+Both databases keep batch bodies under ``b ‖ digest`` (``node.vote_records``, ``node.chain_records``). Bodies that
+are pinned together for a vote, and together have at least ``LEAST_BYTES``, are appended to a segment, and both
+databases hold pointers to that one copy. Whoever reads gets the bodies themselves, so nobody above knows.
 
 Durability is that of the databases: bodies are synced before any pointer to them is written, and the order of
 synced and unsynced batches is theirs. What does not live here: the databases (``node.plyvel_store``).
@@ -21,7 +21,7 @@ from node.plyvel_store import FULL_CHECK_BYTES, PlyvelChainStore, PlyvelVoteLog,
 BODY_PREFIX: Final = b"b"
 _AFTER_BODIES: Final = b"c"
 LEAST_BYTES: Final = 32 << 10
-"""Smaller bodies ride in the databases' own batches: below this the second sync costs more than it saves."""
+"""Of the bodies in one write. Fewer ride in the databases' own batches: the second sync costs more than it saves."""
 
 
 class BodyVoteLog:
@@ -51,13 +51,14 @@ class BodyVoteLog:
         """One atomic batch, durable on return; raises ``LocalError`` where the disk refuses."""
         written: list[Record] = []
         released: list[Pointer] = []
+        go_apart = _go_apart(records)
         for record in records:
             key, value = record.key, record.value
-            if key[:1] == BODY_PREFIX and (value is None or len(value) >= LEAST_BYTES):
+            if key[:1] == BODY_PREFIX:
                 known = self._pinned.pop(key, None)
                 if known is not None:
                     released.append(known[0])
-                if value is not None:
+                if value is not None and go_apart:
                     pointer = self._segments.append(value)
                     self._pinned[key] = pointer, value
                     record = Record(key, pointer.encode())
@@ -110,7 +111,10 @@ class BodyChainStore:
 
     def write(self, records: Sequence[Record], *, sync: bool = False) -> None:
         """One atomic batch; raises ``LocalError`` where the disk refuses, and the process must end."""
-        self._store.write([self._separate(record) for record in records], sync=sync)
+        go_apart = _go_apart(records)
+        separated = [self._separate(record, go_apart) for record in records]
+        self._segments.sync()
+        self._store.write(separated, sync=sync)
         if sync:
             deleted, self._deleted = self._deleted, []
             self._segments.release(deleted)
@@ -126,21 +130,20 @@ class BodyChainStore:
     def close(self) -> None:
         self._store.close()
 
-    def _separate(self, record: Record) -> Record:
+    def _separate(self, record: Record, go_apart: bool) -> Record:
         key, value = record.key, record.value
         if key[:1] != BODY_PREFIX:
             return record
         if value is None:
             self._note_deleted(key)
             return record
-        if len(value) < LEAST_BYTES:
-            return record
         pointer = self._votes.find_pinned(key, value)
         if pointer is not None:
             self._segments.retain(pointer)
-        else:
+        elif go_apart:
             pointer = self._segments.append(value)
-            self._segments.sync()
+        else:
+            return record
         return Record(key, pointer.encode())
 
     def _note_deleted(self, key: bytes) -> None:
@@ -157,3 +160,8 @@ class BodyChainStore:
 
 def _find_pointer(key: bytes, value: bytes) -> Pointer | None:
     return decode_pointer(value) if key[:1] == BODY_PREFIX else None
+
+
+def _go_apart(records: Sequence[Record]) -> bool:
+    sizes = [len(record.value) for record in records if record.value is not None and record.key[:1] == BODY_PREFIX]
+    return sum(sizes) >= LEAST_BYTES

@@ -96,6 +96,18 @@ def test_small_bodies_and_other_keys_stay_in_the_databases(home: Home) -> None:
     assert home.raw_chain.get(KEY) == small and home.raw_chain.get(b"s1") == LARGE
 
 
+def test_small_bodies_that_are_large_together_are_kept_apart(home: Home) -> None:
+    first, second = LARGE[: LEAST_BYTES // 2], LARGE[LEAST_BYTES // 2 :]
+    home.votes.write([Record(KEY, first), Record(OTHER, second)])
+    home.chain.write([Record(KEY, first)])
+    home.chain.write([Record(OTHER, second)])
+    assert home.segments.size_bytes == LEAST_BYTES
+    assert len(home.raw_chain.get(KEY) or b"") < 32 > len(home.raw_chain.get(OTHER) or b"")
+    again = reopen(home)
+    assert again.votes.load() == {KEY: first, OTHER: second} == dict(again.chain.scan(b"a", b"z"))
+    again.close()
+
+
 def test_a_body_under_another_signature_is_kept_apart(home: Home) -> None:
     twin = b"\x00" + LARGE[1:]
     home.votes.write([Record(KEY, LARGE)])
