@@ -16,8 +16,11 @@ from primitives.errors import LocalError
 PRIVATE_FILE_MODE = 0o600
 PUBLIC_FILE_MODE = 0o644
 DIRECTORY_MODE = 0o700
-TICK_US: Final = 2_500_000
-"""Longer than the coarsest modification times in use (2 s)."""
+COARSE_TICK_US: Final = 2_500_000
+"""Longer than a tick of file systems that keep modification times in whole seconds, or every other one."""
+FINE_TICK_US: Final = 100_000
+"""The same of all others, which take the time from the kernel's tick of at most 10 ms."""
+_SECOND_NS: Final = 10**9
 
 
 def sync_directory(path: Path) -> None:
@@ -105,8 +108,8 @@ def _write_temporary(path: Path, data: bytes, mode: int) -> Path:
 class DirectoryWatch:
     """Tells from its modification time that a directory has no new entries, which costs a tenth of listing it.
 
-    A file system's clock may stand still for up to ``TICK_US``, and what comes in the same tick changes nothing.
-    So a time is believed only once the directory was listed again after its tick was over.
+    A file system's clock stands still for a tick, and what comes in the same tick changes nothing. So a time is
+    believed only once the directory was listed again after its tick was over.
     """
 
     __slots__ = ("_is_settled", "_path", "_seen_ns", "_since_us")
@@ -125,5 +128,6 @@ class DirectoryWatch:
             return False
         if self._is_settled:
             return True
-        self._is_settled = monotonic_us() - self._since_us > TICK_US
+        tick_us = FINE_TICK_US if modified_ns % _SECOND_NS else COARSE_TICK_US
+        self._is_settled = monotonic_us() - self._since_us > tick_us
         return False

@@ -81,16 +81,21 @@ def test_impossible_places_are_local_errors(tmp_path: Path) -> None:
         read_file(tmp_path / "file", 3)
 
 
+@pytest.mark.parametrize(
+    ("modified_ns", "tick_us"),
+    [(1_700_000_000_004_000_000, durable_files.FINE_TICK_US), (1_700_000_002 * 10**9, durable_files.COARSE_TICK_US)],
+)
 def test_a_modification_time_is_believed_only_once_its_tick_is_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modified_ns: int, tick_us: int
 ) -> None:
     now_us = 0
     monkeypatch.setattr(durable_files, "monotonic_us", lambda: now_us)
+    os.utime(tmp_path, ns=(0, modified_ns))
     watch = durable_files.DirectoryWatch(tmp_path)
     assert not watch.is_unchanged()
-    now_us = 2_000_000
+    now_us = tick_us
     assert not watch.is_unchanged(), "an entry of the same tick would not show"
-    now_us = 3_000_000
+    now_us += 1
     assert not watch.is_unchanged(), "what came late in that tick is found by listing once more"
     assert watch.is_unchanged()
     (tmp_path / "new").touch()

@@ -361,7 +361,7 @@ def test_a_log_that_is_started_long_after_the_last_one_is_synced_too(
 ) -> None:
     PlyvelChainStore.initialise(tmp_path / "chain", CHAIN)
     store = open_chain(tmp_path / "chain")
-    monkeypatch.setattr(durable_files, "TICK_US", 0)
+    monkeypatch.setattr(durable_files, "FINE_TICK_US", 0)
     synced: list[Path] = []
     monkeypatch.setattr(leveldb, "sync_directory", synced.append)
     listed = count_calls(monkeypatch, leveldb.os, "listdir")
