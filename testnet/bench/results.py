@@ -1,4 +1,4 @@
-"""What a bench found: the figures of a load with those of the nodes beside them, as JSON and as a table."""
+"""What a bench found: the figures of a load, those of nodes and machine beside them, as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from testnet.workloads.options import LoadResult
 CERTIFIED_MEANS: Final = (
     "certified: 2f + 1 validators signed the block's header after executing it and syncing their votes to disk"
 )
-NODE_FIGURES: Final = ("sync_p50_us", "slots_per_s", "transport_writes_per_s")
+BESIDE: Final = ("sync_p50_us", "slots_per_s", "transport_writes_per_s", "signature_check_us")
+"""Figures of the nodes and of the machine that belong beside those of a load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,13 @@ class BenchResult:
     remarks: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The keys of ``load --json`` with those of the nodes beside them."""
+        """The keys of ``load --json``, and ``BESIDE``."""
         plain = self.result.to_json()
         details = plain.pop("details")
         return {
             "bench": self.bench,
             **plain,
-            **{name: details.get(name, 0.0) for name in NODE_FIGURES},
+            **{name: details.get(name, 0.0) for name in BESIDE},
             "certified_means": CERTIFIED_MEANS,
             **self.remarks,
             "runs": {name: row.to_json() for name, row in self.rows.items()},
@@ -59,12 +60,14 @@ def print_result(result: BenchResult, *, as_json: bool) -> None:
         "sync p50 µs",
         "slots/s",
         "writes/s",
+        "check µs",
     )
     rows = [(name, *_list_figures(row)) for name, row in result.rows.items()]
     print_table(result.bench, columns, rows)
     for name, value in result.remarks.items():
         print_line(f"{name.replace('_', ' ')}: {value}")
     print_line("CPU is per action and validator of a shard, USS the largest of any process.")
+    print_line("Check is the CPU time of one signature check meanwhile: by it machines compare.")
     print_line(CERTIFIED_MEANS + ".")
 
 
@@ -79,5 +82,5 @@ def _list_figures(row: LoadResult) -> tuple[Any, ...]:
         row.unknown,
         f"{row.cpu_us_per_action:,.0f}",
         f"{row.uss_mb_max:,.0f}",
-        *(f"{details.get(name, 0.0):,.0f}" for name in NODE_FIGURES),
+        *(f"{details.get(name, 0.0):,.0f}" for name in BESIDE),
     )

@@ -37,6 +37,7 @@ from testnet.workloads.process_costs import ActionCosts
 from testnet.workloads.replay import open_market_data
 from testnet.workloads.session import LoadSession, Surroundings
 from testnet.workloads.transfers import open_transfers
+from testnet.workloads.yardstick import Yardstick
 
 OPEN_WINDOW: Final = 8_192
 """In flight on one shard: four seconds of what a shard can do; half of what its mempools hold."""
@@ -123,6 +124,7 @@ class LoadRun:
         self._session = LoadSession(network, workload, self._ledger, self.elapsed, surroundings, progress)
         self._meter = surroundings.open_meter(network)
         self._figures = NodeFigures()
+        self._yardstick = Yardstick()
         self._own_cpu_s = 0.0
         self._minutes: list[ActionCosts] = []
         """Readings at the beginning of what is measured, and at the end of each whole minute of it."""
@@ -183,6 +185,7 @@ class LoadRun:
         await self._figures.begin(self._session.shard_clients)
         for turn in itertools.count(1):
             self._show()
+            self._yardstick.sample()
             if turn % SHOWS_PER_SAMPLE == 0:
                 self._meter.sample()
                 self._note_minute()
@@ -246,6 +249,7 @@ class LoadRun:
                 after.since(before).cpu_us_per_action for before, after in itertools.pairwise(self._minutes)
             ],
             "client_cpu_us_per_action": round(self._own_cpu_s * 1e6 / actions, 1) if actions else 0.0,
+            "signature_check_us": self._yardstick.check_us,
             **self._figures.summarise(),
         }
 

@@ -83,7 +83,10 @@ def test_impossible_places_are_local_errors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("modified_ns", "tick_us"),
-    [(1_700_000_000_004_000_000, durable_files.FINE_TICK_US), (1_700_000_002 * 10**9, durable_files.COARSE_TICK_US)],
+    [
+        (1_700_000_000_004_000_000, durable_files.FINE_TICK_US),
+        (1_700_000_002 * 10**9, durable_files.COARSE_TICK_US),
+    ],
 )
 def test_a_modification_time_is_believed_only_once_its_tick_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modified_ns: int, tick_us: int
