@@ -21,7 +21,7 @@ from node.plyvel_store import FULL_CHECK_BYTES, PlyvelChainStore, PlyvelVoteLog,
 BODY_PREFIX: Final = b"b"
 _AFTER_BODIES: Final = b"c"
 LEAST_BYTES: Final = 32 << 10
-"""Of the bodies in one write. Fewer ride in the databases' own batches: the second sync costs more than it saves."""
+"""Of the bodies in one write. Less rides in the databases' batches: a second sync would cost more than it saves."""
 
 
 class BodyVoteLog:
