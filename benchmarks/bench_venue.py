@@ -113,7 +113,7 @@ class Bench:
 
     def sign(self, trader: Trader, actions: list[Action]) -> bytes:
         trader.nonce += 1
-        return sign_transaction(
+        _, data = sign_transaction(
             trader.signer,
             chain=CHAIN,
             shard=0,
@@ -121,6 +121,7 @@ class Bench:
             valid_until_ms=self.time_ms + 600_000,
             actions=actions,
         )
+        return data
 
     def report(self) -> bytes:
         return self.sign(self.reporter, [OracleReport((Observation(0, MID, self.time_ms + 300),))])

@@ -48,7 +48,7 @@ from shards.queries import list_markets, view_account, view_book, view_market
 from shards.venue import Venue
 
 MAX_ALARMS: Final = 16
-MEMORY_FRESH_MS: Final = 10_000
+MEMORY_FRESH_MS: Final = 30_000
 SYNC_GAP_BLOCKS: Final = 32
 """Further behind than this a node catches up and is not ready: two windows of slots."""
 _STATES: Final = {

@@ -51,7 +51,7 @@ class TransportConfig:
     handshakes: int = 32
     handshakes_per_address: int = 4
     handshakes_per_loopback_address: int = 32
-    ping_interval_ms: int = 1_000
+    ping_interval_ms: int = 1_500
     missed_pings: int = 3
     stall_timeout_ms: int = 5_000
     """How long a write may make no progress."""

@@ -303,8 +303,8 @@ def sign_transaction(
     actions: Sequence[Action],
     subaccount: int = 0,
     mode: Mode = Mode.BEST_EFFORT,
-) -> bytes:
-    """The encoded transaction of the account that ``signer`` owns; ``compute_id`` gives its id."""
+) -> tuple[bytes, bytes]:
+    """The id and the encoded transaction of the account that ``signer`` owns."""
     envelope = Envelope(
         chain=chain,
         shard=shard,
@@ -318,5 +318,5 @@ def sign_transaction(
         signature=bytes(SIGNATURE_BYTES),
     )
     unsigned = encode(envelope)
-    signature = signer.sign(compute_id(unsigned))
-    return unsigned[:-SIGNATURE_BYTES] + signature
+    identity = compute_id(unsigned)
+    return identity, unsigned[:-SIGNATURE_BYTES] + signer.sign(identity)

@@ -22,9 +22,9 @@ from testnet.progress import Progress
 READY_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.3
 REQUEST_TIMEOUT_S: Final = 3.0
-SAMPLE_INTERVAL_S: Final = 2.0
+SAMPLE_INTERVAL_S: Final = 4.0
 MAX_SAMPLES_BYTES: Final = 64 << 20
-"""About half a day of a network of twelve; the file before is kept too."""
+"""About a day of a network of twelve; the file before is kept too."""
 SAMPLED_FIELDS: Final = (
     "certified_height",
     "beacon_height",

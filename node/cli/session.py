@@ -117,7 +117,7 @@ async def _submit_once(
     subaccount: int,
     timeout_s: float,
 ) -> TransactionStatus:
-    signed = sign_transaction(
+    _, signed = sign_transaction(
         signer,
         chain=session.chain,
         shard=session.shard,

@@ -26,7 +26,6 @@ from shards.transactions import (
     Place,
     Side,
     Transfer,
-    compute_id,
     sign_transaction,
 )
 from testnet.simulator.host import HostState, SimulatedHost
@@ -279,7 +278,7 @@ class VenueLoad(_Ticking):
     def _send(self, clients: Clients, signer: Signer, actions: Sequence[Action]) -> None:
         nonce = self._nonces.get(signer.public_key, 0) + 1
         self._nonces[signer.public_key] = nonce
-        data = sign_transaction(
+        identity, data = sign_transaction(
             signer,
             chain=self._network.chain,
             shard=clients.shard,
@@ -287,4 +286,4 @@ class VenueLoad(_Ticking):
             valid_until_ms=GENESIS_MS + self._scheduler.now_us // US_PER_MS + VALIDITY_MS,
             actions=actions,
         )
-        clients.send(compute_id(data), data)
+        clients.send(identity, data)

@@ -16,7 +16,7 @@ from primitives.errors import LocalError
 from primitives.identifiers import format_address
 from primitives.signing import Ed25519Signer
 from shards.noop.records import compute_record_id
-from shards.transactions import Action, CrossTransfer, compute_id, sign_transaction
+from shards.transactions import Action, CrossTransfer, sign_transaction
 from testnet.directory import Network
 from testnet.workloads.plan import PlannedTransaction
 
@@ -61,7 +61,7 @@ class Wallets:
         key = (plan.shard, plan.account)
         nonce = self._nonces.get(key, 1)
         self._nonces[key] = nonce + 1
-        data = sign_transaction(
+        identity, data = sign_transaction(
             self._find_signer(plan.account),
             chain=self._chain,
             shard=plan.shard,
@@ -71,7 +71,7 @@ class Wallets:
             subaccount=plan.subaccount,
             mode=plan.mode,
         )
-        return Signed(compute_id(data).hex(), data, plan)
+        return Signed(identity.hex(), data, plan)
 
     def _fix(self, action: Action) -> Action:
         if type(action) is CrossTransfer:

@@ -236,7 +236,7 @@ class Trader:
             "valid_until_ms": wall_ms() + VALID_MS,
             "mode": Mode.ATOMIC,
         }
-        return sign_transaction(self.signer, actions=actions, **(fields | changes))
+        return sign_transaction(self.signer, actions=actions, **(fields | changes))[1]
 
     def pay(self, recipient: bytes | None = None, amount: int = LEAST_AMOUNT) -> bytes:
         """A signed transfer within the shard: what shows that a shard works, without any market."""

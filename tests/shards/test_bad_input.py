@@ -32,9 +32,10 @@ SHARD = ToyShard(make_parameters({"ann": 10**9}), paranoid=False)
 
 
 def sign(*actions: Action, chain: bytes = CHAIN, shard: int = 0, nonce: int = 1) -> bytes:
-    return sign_transaction(
+    _, data = sign_transaction(
         signer_of("ann"), chain=chain, shard=shard, nonce=nonce, valid_until_ms=2**41, actions=actions
     )
+    return data
 
 
 def refusal(data: bytes) -> str:

@@ -98,7 +98,7 @@ async def test_bulk_submission_is_msgpack_both_ways(interface: Interface) -> Non
 
 async def test_the_json_form_of_a_transaction_gives_the_same_bytes(interface: Interface) -> None:
     actions = [Place(1, Side.BUY, OrderKind.POST_ONLY, 600_000, 5, client_id=7), Cancel(1, client_id=7)]
-    signed = sign_transaction(
+    _, signed = sign_transaction(
         Ed25519Signer(bytes(32)), chain=bytes(32), shard=0, nonce=1, valid_until_ms=2**62, actions=actions
     )
     form = json.loads(json.dumps(describe_transaction(signed)))
@@ -122,7 +122,7 @@ async def test_the_json_form_of_a_transaction_gives_the_same_bytes(interface: In
 async def test_a_wrong_field_of_the_json_form_is_named(
     interface: Interface, change: dict[str, Any], field: str
 ) -> None:
-    signed = sign_transaction(
+    _, signed = sign_transaction(
         Ed25519Signer(bytes(32)), chain=bytes(32), shard=0, nonce=1, valid_until_ms=9, actions=[Cancel(1, seq=3)]
     )
     form = describe_transaction(signed)
