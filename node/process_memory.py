@@ -34,7 +34,7 @@ def settle_collector() -> None:
     """Start-up is over: what it made stays for good, and the collector need not look at it again.
 
     Messages and state records make no cycles, so it looks rarely at the rest: its pauses were a tenth of a busy
-    validator's time.
+    validator's time, and as much of that of a client who loads a network.
     """
     gc.collect()
     gc.freeze()

@@ -13,8 +13,10 @@ from testnet.workloads.options import LoadOptions, LoadResult
 
 async def run_and_keep_load(network: Network, options: LoadOptions, progress: Progress) -> LoadResult:
     """Run the load and keep its result, with the seconds of it, in the network's directory."""
+    from node.process_memory import settle_collector
     from testnet.workloads.generator import run_load
 
+    settle_collector()
     started_ms = wall_ms()
     described = {**asdict(options), "files": [str(file) for file in options.files]}
     record_event(network.directory, "load", [], options.workload)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import trio
 import typer
@@ -26,6 +26,7 @@ SCALING_SECONDS: Final = 20.0
 SOAK_SECONDS: Final = 600.0
 ENGINE_SECONDS: Final = 5.0
 
+Measured = TypeVar("Measured")
 Seconds = Annotated[float, typer.Option("--seconds", min=2, help="Of each run, after the warm-up.")]
 
 
@@ -97,11 +98,7 @@ def engines(
 
     names = parse_names(engines) if engines else list_registered(ENGINES)
     bench = EngineBench(names, parse_sizes(validators), payload_bytes, seconds)
-    progress = open_progress(silent=as_json)
-    try:
-        results = trio.run(bench_engines, bench, progress)
-    finally:
-        close_progress(progress)
+    results = _measure(partial(bench_engines, bench), as_json)
     print_engines(results, as_json=as_json)
     if html is not None:
         write_page(results, html)
@@ -110,9 +107,15 @@ def engines(
 def _run(bench: Callable[[Progress], Awaitable[BenchResult]], as_json: bool) -> None:
     from testnet.bench.results import print_result
 
+    print_result(_measure(bench, as_json), as_json=as_json)
+
+
+def _measure(bench: Callable[[Progress], Awaitable[Measured]], as_json: bool) -> Measured:
+    from node.process_memory import settle_collector
+
     progress = open_progress(silent=as_json)
+    settle_collector()
     try:
-        result = trio.run(bench, progress)
+        return trio.run(bench, progress)
     finally:
         close_progress(progress)
-    print_result(result, as_json=as_json)
