@@ -19,6 +19,7 @@ Keys that start with a zero byte are this file's and its callers' own. What does
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections import deque
@@ -56,6 +57,22 @@ _OPTIONS: Final[dict[DatabaseKind, dict[str, Any]]] = {
     # after a hundred LevelDB compacts the table; so no such question belongs on a path that every message takes.
     DatabaseKind.CHAIN: {**_COMMON, "bloom_filter_bits": 10},
 }
+
+_SYSTEM_TROUBLES: Final = tuple(
+    os.strerror(number)
+    for number in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EMFILE,
+        errno.ENFILE,
+    )
+)
+"""What the system says where it refuses and nothing is damaged; LevelDB passes on its words and not the number."""
+_SYSTEM_REMEDY: Final = "nothing is lost: make room, or give the process what it needs, then start again"
 
 _open_directories: set[Path] = set()
 """Of this process. POSIX locks do not keep a process from itself, and closing any descriptor drops them."""
@@ -140,9 +157,8 @@ class Database:
             iterator.close()
 
     def _explain_reading(self, error: plyvel.Error) -> LocalError:
-        return LocalError(
-            f"{self.path}: cannot be read ({error}): {describe_remedy(self.identity.kind, self.path)}"
-        )
+        remedy = _choose_remedy(error, describe_remedy(self.identity.kind, self.path))
+        return LocalError(f"{self.path}: cannot be read ({_quote(error)}): {remedy}")
 
     def write(self, records: Sequence[Record], own: Sequence[tuple[bytes, bytes]], *, sync: bool) -> None:
         """One atomic batch of the caller's records and our ``own``; raises ``LocalError``, then and ever after."""
@@ -166,9 +182,8 @@ class Database:
             self._settle_new_files()
         except (plyvel.Error, OSError) as error:
             self._failed = True
-            raise LocalError(
-                f"{self.path}: the disk refused a write ({error}): make room or replace it, then start again"
-            ) from error
+            what = f"{self.path}: the disk refused a write ({_quote(error)})"
+            raise LocalError(f"{what}: make room or replace it, then start again") from error
         self._writes += 1
         self._records += len(records)
         self._written_bytes += written_bytes
@@ -264,7 +279,7 @@ def initialise_database(path: Path, identity: DatabaseIdentity, first: Sequence[
         sync_directory(path)
         sync_directory(path.resolve().parent)
     except (plyvel.Error, OSError) as error:
-        raise LocalError(f"{path}: cannot be initialised ({error})") from error
+        raise LocalError(f"{path}: cannot be initialised ({_quote(error)})") from error
 
 
 def _open(path: Path, identity: DatabaseIdentity) -> Any:
@@ -277,7 +292,8 @@ def _open(path: Path, identity: DatabaseIdentity) -> Any:
     try:
         database = plyvel.DB(str(path), create_if_missing=False, paranoid_checks=True, **_OPTIONS[identity.kind])
     except (plyvel.Error, OSError) as error:
-        raise LocalError(f"{path}: LevelDB refuses it ({error}): {remedy}") from error
+        remedy = _choose_remedy(error, remedy)
+        raise LocalError(f"{path}: cannot be opened ({_quote(error)}): {remedy}") from error
     _open_directories.add(path)
     return database
 
@@ -291,6 +307,18 @@ def _check_closed_logs(path: Path, remedy: str) -> None:
         raise LocalError(f"{error}: {remedy}") from None
     finally:
         os.close(descriptor)
+
+
+def _choose_remedy(error: Exception, remedy: str) -> str:
+    """``remedy`` is for damage: whoever only lacks room must not be told to give up what is there."""
+    text = _quote(error)
+    return _SYSTEM_REMEDY if any(trouble in text for trouble in _SYSTEM_TROUBLES) else remedy
+
+
+def _quote(error: Exception) -> str:
+    """LevelDB's words are bytes."""
+    words = error.args[0] if error.args else ""
+    return words.decode("utf-8", "replace") if isinstance(words, bytes) else str(error)
 
 
 def _sync_file(path: Path) -> None:

@@ -324,6 +324,32 @@ def test_a_full_disk_ends_writing_for_good_and_keeps_what_was_acknowledged(tmp_p
     assert b"vote/late" not in found
 
 
+NO_ROOM_CHILD = """
+import resource, signal, sys
+from pathlib import Path
+from node.plyvel_store import PlyvelVoteLog
+from primitives.errors import LocalError
+from tests.node.test_plyvel_store import VOTES
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+try:
+    PlyvelVoteLog(Path(sys.argv[1]), VOTES)
+except LocalError as error:
+    sys.stderr.write(str(error))
+"""
+
+
+def test_a_full_disk_at_the_start_is_not_taken_for_damage(tmp_path: Path) -> None:
+    PlyvelVoteLog.initialise(tmp_path / "votes", VOTES)
+    command = [sys.executable, "-c", NO_ROOM_CHILD, str(tmp_path / "votes")]
+    child = subprocess.run(
+        command, capture_output=True, check=True, text=True, cwd=Path(__file__).parents[2], timeout=30
+    )
+    assert "make room" in child.stderr and "rebuild" not in child.stderr, "its votes are all there"
+    PlyvelVoteLog(tmp_path / "votes", VOTES).close()
+
+
 def test_a_failed_directory_sync_ends_writing_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     PlyvelVoteLog.initialise(tmp_path / "votes", VOTES)
     log = PlyvelVoteLog(tmp_path / "votes", VOTES)
