@@ -38,6 +38,7 @@ from node.evidence import EvidenceLocker
 from node.executor import ExecutedBlock, Executor
 from node.mempool import Mempool
 from node.obtaining import Obtaining
+from node.pacing import Pacing
 from node.payload import decode_payload
 from node.peers import Peers
 from node.proposer import Proposer
@@ -94,9 +95,9 @@ def build_components(setup: ReplicaSetup) -> Components:
     executor = _build_executor(setup, recovered, link, pins, areas, snapshot_maker.on_executed)
     catch_up = CatchUp(committee, index, setup.scheme, setup.engine_parameters.window_slots, limits)
     obtaining = _build_obtaining(setup, index, pool, link, receiver, verification)
-    gap_ms = _compute_gap_ms(setup)
+    pacing = Pacing(_compute_gap_ms(setup), verification.count_waiting)
     maker = BatchMaker(
-        committee, setup.signer, index, mempool, pool, parameters, limits, gap_ms, first_sequence=setup.wall()
+        committee, setup.signer, index, mempool, pool, parameters, limits, pacing, first_sequence=setup.wall()
     )
     attestations = _build_attestations(setup, recovered)
     certifier = _build_certifier(setup, recovered, attestations, peers, pins)
@@ -125,7 +126,7 @@ def build_components(setup: ReplicaSetup) -> Components:
         peers=peers,
         pins=pins,
         pool=pool,
-        proposer=Proposer(committee, maker, pool, link, parameters, gap_ms, setup.wall),
+        proposer=Proposer(committee, maker, pool, link, parameters, pacing, setup.wall),
         receiver=receiver,
         recollection=Recollection(setup.store, setup.engine_parameters.window_slots),
         snapshots=_build_snapshots(

@@ -15,6 +15,7 @@ from typing import Final
 from consensus.committee import Committee
 from node.batches import MAX_AUTHOR_BATCHES, MAX_AUTHOR_BYTES, BatchPool, BatchState, HeldBatch
 from node.mempool import Mempool
+from node.pacing import Pacing
 from node.replica_setup import ReplicaLimits
 from node.wire import MAX_BATCH_TRANSACTIONS, BatchBody, sign_batch
 from primitives.parameters import ProtocolParameters
@@ -38,11 +39,10 @@ class BatchMaker:
         pool: BatchPool,
         parameters: ProtocolParameters,
         limits: ReplicaLimits,
-        gap_ms: int,
+        pacing: Pacing,
         first_sequence: int,
     ) -> None:
-        """``gap_ms`` lies between two proposals. ``first_sequence`` is above everything used before a restart (a
-        wall-clock time will do)."""
+        """``first_sequence`` is above everything used before a restart (a wall-clock time will do)."""
         self._committee = committee
         self._signer = signer
         self._index = index
@@ -51,7 +51,7 @@ class BatchMaker:
         self._max_batch_bytes = parameters.max_batch_bytes
         self._lifetime = max(1, parameters.batch_lifetime_blocks // LIFETIME_SHARE)
         self._flush_ms = limits.flush_ms
-        self._gap_ms = gap_ms
+        self._pacing = pacing
         self._sequence = first_sequence
         self._not_before_ms = 0
 
@@ -72,7 +72,7 @@ class BatchMaker:
 
     def note_proposal(self, now_ms: int) -> None:
         """Somebody proposed: the next chance is a gap away."""
-        self._not_before_ms = max(self._not_before_ms, now_ms + self._gap_ms - LEAD_MS)
+        self._not_before_ms = max(self._not_before_ms, now_ms + self._pacing.gap_ms - LEAD_MS)
 
     def make(self, height: int, now_ms: int) -> HeldBatch | None:
         """The next batch, held in the pool; ``height`` is the last executed. ``None`` with nothing to pack."""

@@ -4,10 +4,10 @@ Theory of operation. The engine's open ``BuildPayload`` is answered when there i
 allows it:
 
 - with a slot in flight below (decided but not executed counts), only by a *full* payload;
-- else ``gap_ms`` after the last proposal, ours or another's, or at once when the chain was idle for so long, or
-  when the payload is full;
+- else a gap after the last proposal (``node.pacing``), ours or another's, or at once when the chain was idle for so
+  long, or when the payload is full;
 - where null is allowed, at once: the engine proposes something in any case, to commit what is below. What waits
-  goes in once ``gap_ms`` have passed, with slots in flight as well, for it costs nobody another view.
+  goes in once the gap has passed, with slots in flight as well, for it costs nobody another view.
 
 What our mempool holds at that moment rides inside the proposal where it fits 32 KiB, and so needs no message of its
 own. What does not live here: pinning and answering (``node.replica``), validity (``node.payload``).
@@ -24,6 +24,7 @@ from consensus.engine import NULL_PAYLOAD, BuildPayload
 from node.batches import BatchPool, HeldBatch
 from node.dissemination import BatchMaker
 from node.executor import BeaconView
+from node.pacing import Pacing
 from node.payload import MAX_INLINE_BYTES, build_payload
 from primitives.parameters import ProtocolParameters
 
@@ -51,7 +52,7 @@ class Proposer:
         pool: BatchPool,
         beacon: BeaconView,
         parameters: ProtocolParameters,
-        gap_ms: int,
+        pacing: Pacing,
         wall: Callable[[], int],
     ) -> None:
         self._committee = committee
@@ -59,7 +60,7 @@ class Proposer:
         self._pool = pool
         self._beacon = beacon
         self._parameters = parameters
-        self._gap_ms = gap_ms
+        self._pacing = pacing
         self._wall = wall
         self._wish: BuildPayload | None = None
         self._last_proposal_ms: int | None = None
@@ -132,7 +133,7 @@ class Proposer:
     def _compute_gap(self, now_ms: int) -> int:
         if self._last_proposal_ms is None:
             return 0
-        return max(0, self._last_proposal_ms + self._gap_ms - now_ms)
+        return self._pacing.compute_wait(now_ms - self._last_proposal_ms)
 
     def _answer_null(self, wish: BuildPayload) -> BuiltPayload | None:
         """No pacing counts from it: it orders nothing."""

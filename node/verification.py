@@ -93,6 +93,11 @@ class VerificationQueue:
         """Transactions of clients that wait for verification."""
         return self._queued
 
+    def count_waiting(self) -> int:
+        """Transactions that wait for verification, clients' and those in other members' batches."""
+        waiting = [batch.count - len(batch.transactions) for lane in self._lanes.values() for batch in lane]
+        return self._queued + sum(waiting)
+
     # --- filling ---------------------------------------------------------------------------------------
 
     def add_submission(self, event: TransactionsSubmitted) -> SubmissionReply | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from node.batches import MAX_AUTHOR_BATCHES, BatchPool
 from node.dissemination import LEAD_MS, BatchMaker
 from node.mempool import Mempool
+from node.pacing import Pacing
 from node.replica_setup import ReplicaLimits
 from primitives.parameters import ProtocolParameters
 from tests.consensus.tokens import TokenScheme, TokenSigner, make_committee, make_signers
@@ -12,6 +13,7 @@ from tests.node.toy_application import ToyApplication, make_transaction
 
 GAP_MS = 100
 LIMITS = ReplicaLimits(flush_ms=50)
+PACING = Pacing(GAP_MS, lambda: 0)
 TOY = ToyApplication(TokenScheme())
 
 
@@ -21,7 +23,7 @@ class _Author:
         self.mempool = Mempool(LIMITS)
         parameters = ProtocolParameters(max_batch_bytes=max_batch_bytes)
         self.maker = BatchMaker(
-            committee, signers[0], 0, self.mempool, BatchPool(4), parameters, LIMITS, GAP_MS, first_sequence=1
+            committee, signers[0], 0, self.mempool, BatchPool(4), parameters, LIMITS, PACING, first_sequence=1
         )
         self._nonce = 0
 

@@ -6,6 +6,7 @@ from consensus.engine import NULL_PAYLOAD, BuildPayload
 from node.batches import BatchPool
 from node.dissemination import BatchMaker
 from node.mempool import Mempool
+from node.pacing import Pacing
 from node.proposer import BuiltPayload, Proposer
 from node.replica_setup import ReplicaLimits
 from primitives.parameters import ProtocolParameters
@@ -14,6 +15,7 @@ from tests.node.toy_application import ToyApplication, make_transaction
 
 GAP_MS = 100
 LIMITS = ReplicaLimits()
+PACING = Pacing(GAP_MS, lambda: 0)
 ANCESTOR = b"\x01" * 32
 
 
@@ -34,9 +36,9 @@ class Bench:
         committee, parameters = make_committee(4), ProtocolParameters()
         self.mempool, self.pool = Mempool(LIMITS), BatchPool(4)
         maker = BatchMaker(
-            committee, make_signers(4)[0], 0, self.mempool, self.pool, parameters, LIMITS, GAP_MS, first_sequence=1
+            committee, make_signers(4)[0], 0, self.mempool, self.pool, parameters, LIMITS, PACING, first_sequence=1
         )
-        self.proposer = Proposer(committee, maker, self.pool, NoBeacon(), parameters, GAP_MS, lambda: 0)
+        self.proposer = Proposer(committee, maker, self.pool, NoBeacon(), parameters, PACING, lambda: 0)
         self._nonce = 0
 
     def submit(self) -> None:

@@ -50,6 +50,17 @@ def test_authors_take_turns_so_one_that_sends_too_much_waits_for_itself() -> Non
     assert queue.finish() == [(1, 0), (2, 0), (3, 0), (1, 1), (2, 1), (1, 2), (1, 3)]
 
 
+def test_what_waits_is_counted_down_to_nothing() -> None:
+    queue = _Queue()
+    queue.add(1, 0, 3 * CHUNK)
+    queue.add(2, 0, 1)
+    assert queue.queue.count_waiting() == 3 * CHUNK + 1
+    queue.queue.work()
+    assert queue.queue.count_waiting() == 2 * CHUNK + 1
+    queue.finish()
+    assert queue.queue.count_waiting() == 0
+
+
 def test_what_was_urgent_or_expired_costs_no_turn_and_no_work() -> None:
     queue = _Queue()
     urgent = queue.add(1, 0, 2)
