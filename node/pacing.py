@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-PRESSED_TRANSACTIONS: Final = 256
-"""That wait for verification, 15 ms of it: more than ever gather between the requests of a load that is carried."""
+PRESSED_TRANSACTIONS: Final = 96
+"""That wait for verification, 6 ms of it: more than ever gather between the requests of a load that is carried."""
 PRESSED_TENTHS: Final = 25
 """The gap under load, in tenths of the usual one."""
 
