@@ -145,7 +145,9 @@ class LimitSettings:
     mempool_bytes: int = setting(64 << 20, "Transactions waiting for a batch.", minimum=1 << 16)
     mempool_transactions: int = setting(100_000, "The same, counted.", minimum=1)
     flush_ms: int = setting(50, "Least time between two batches that are not full.", maximum=1_000)
-    proposal_gap_ms: int = setting(100, "Least time between two proposals that are not full.", maximum=5_000)
+    proposal_gap_ms: int = setting(
+        100, "Least time between two proposals that are not full, without load.", maximum=5_000
+    )
 
 
 @dataclass(frozen=True, slots=True)
