@@ -157,7 +157,7 @@ class Database:
             iterator.close()
 
     def _explain_reading(self, error: plyvel.Error) -> LocalError:
-        remedy = _choose_remedy(error, describe_remedy(self.identity.kind, self.path))
+        remedy = _choose_remedy(error, self.identity.kind, self.path)
         return LocalError(f"{self.path}: cannot be read ({_quote(error)}): {remedy}")
 
     def write(self, records: Sequence[Record], own: Sequence[tuple[bytes, bytes]], *, sync: bool) -> None:
@@ -283,36 +283,37 @@ def initialise_database(path: Path, identity: DatabaseIdentity, first: Sequence[
 
 
 def _open(path: Path, identity: DatabaseIdentity) -> Any:
-    remedy = describe_remedy(identity.kind, path)
     if not path.is_dir() or not any(path.iterdir()):
+        remedy = describe_remedy(identity.kind, path)
         raise LocalError(f"{path}: there is no database (a new home gets one from rialto node init): {remedy}")
     if path in _open_directories:
         raise LocalError(f"{path}: is open in this process already")
-    _check_closed_logs(path, remedy)
+    _check_closed_logs(path, identity.kind)
     try:
         database = plyvel.DB(str(path), create_if_missing=False, paranoid_checks=True, **_OPTIONS[identity.kind])
     except (plyvel.Error, OSError) as error:
-        remedy = _choose_remedy(error, remedy)
+        remedy = _choose_remedy(error, identity.kind, path)
         raise LocalError(f"{path}: cannot be opened ({_quote(error)}): {remedy}") from error
     _open_directories.add(path)
     return database
 
 
-def _check_closed_logs(path: Path, remedy: str) -> None:
+def _check_closed_logs(path: Path, kind: DatabaseKind) -> None:
     """Look at the logs under LevelDB's own lock, so that a running node is never mistaken for a damaged one."""
     descriptor = _lock(path)
     try:
         check_logs(path)
     except LocalError as error:
-        raise LocalError(f"{error}: {remedy}") from None
+        raise LocalError(f"{error}: {_choose_remedy(error, kind, path)}") from None
     finally:
         os.close(descriptor)
 
 
-def _choose_remedy(error: Exception, remedy: str) -> str:
-    """``remedy`` is for damage: whoever only lacks room must not be told to give up what is there."""
+def _choose_remedy(error: Exception, kind: DatabaseKind, path: Path) -> str:
+    """Whoever only lacks room must not be told what to do about damage: to give up what is there."""
     text = _quote(error)
-    return _SYSTEM_REMEDY if any(trouble in text for trouble in _SYSTEM_TROUBLES) else remedy
+    is_refused = any(trouble in text for trouble in _SYSTEM_TROUBLES)
+    return _SYSTEM_REMEDY if is_refused else describe_remedy(kind, path)
 
 
 def _quote(error: Exception) -> str:

@@ -324,15 +324,20 @@ def test_a_full_disk_ends_writing_for_good_and_keeps_what_was_acknowledged(tmp_p
     assert b"vote/late" not in found
 
 
-NO_ROOM_CHILD = """
-import resource, signal, sys
+REFUSED_CHILD = """
+import os, resource, signal, sys
 from pathlib import Path
 from node.plyvel_store import PlyvelVoteLog
 from primitives.errors import LocalError
 from tests.node.test_plyvel_store import VOTES
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+free = os.dup(0)
+os.close(free)
+if sys.argv[2] == "room":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+else:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, free + 1))
 try:
     PlyvelVoteLog(Path(sys.argv[1]), VOTES)
 except LocalError as error:
@@ -340,12 +345,16 @@ except LocalError as error:
 """
 
 
-def test_a_full_disk_at_the_start_is_not_taken_for_damage(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("lack", "words"), [("room", "File too large"), ("descriptors", "Too many open files")])
+def test_what_the_system_refuses_at_the_start_is_not_taken_for_damage(
+    tmp_path: Path, lack: str, words: str
+) -> None:
     PlyvelVoteLog.initialise(tmp_path / "votes", VOTES)
-    command = [sys.executable, "-c", NO_ROOM_CHILD, str(tmp_path / "votes")]
+    command = [sys.executable, "-c", REFUSED_CHILD, str(tmp_path / "votes"), lack]
     child = subprocess.run(
         command, capture_output=True, check=True, text=True, cwd=Path(__file__).parents[2], timeout=30
     )
+    assert words in child.stderr
     assert "make room" in child.stderr and "rebuild" not in child.stderr, "its votes are all there"
     PlyvelVoteLog(tmp_path / "votes", VOTES).close()
 
