@@ -44,7 +44,7 @@ from shards.transactions import (
 CHAIN = hash_tagged(b"rialto/bench", b"venue")
 START_MS = 1_700_000_000_000
 MID = 600_000
-PHASES = ("run_transactions", "run_closing_phases", "compute_summary_root", "take_changes")
+PHASES = ("run_transactions", "run_closing_phases", "compute_root", "take_changes")
 
 
 class SilentFollower:
