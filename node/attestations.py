@@ -53,7 +53,8 @@ class AttestationPool:
         self._reach = WINDOWS * window_slots
         self._certified = certified_height
         self._by_height: dict[int, dict[int, Attestation]] = {}
-        self._certificates: dict[int, Certificate] = {}
+        self.certificates: dict[int, Certificate] = {}
+        """Above the certified height; others only look whether there are any."""
 
     # --- attestations ----------------------------------------------------------------------------------
 
@@ -69,7 +70,7 @@ class AttestationPool:
         if known is None and height <= self._certified:
             self._keep_late(attestation)
             return NOTHING
-        if known is None and height in self._certificates:
+        if known is None and height in self.certificates:
             return NOTHING
         verify_attestation(attestation, self._committee, self._scheme)
         if known is None:
@@ -100,7 +101,7 @@ class AttestationPool:
             return NOTHING
         signed = self._by_height.setdefault(height, {})
         signed[attestation.signer] = attestation
-        if height in self._certificates:
+        if height in self.certificates:
             return NOTHING
         return self._tally(height, attestation.header_hash, signed)
 
@@ -122,7 +123,7 @@ class AttestationPool:
             tuple(signers),
             tuple([signed[index].signature for index in signers]),
         )
-        self._certificates[height] = certificate
+        self.certificates[height] = certificate
         return Collected(certificate=certificate)
 
     # --- certificates ----------------------------------------------------------------------------------
@@ -131,33 +132,33 @@ class AttestationPool:
         """A certificate that somebody sent; true if it is news. Raises ``RemoteError``. Unlike attestations they
         are taken from any height ahead, but only the highest beyond the window is kept."""
         height = certificate.height
-        if height <= self._certified or height in self._certificates:
+        if height <= self._certified or height in self.certificates:
             return False
-        beyond = [known for known in self._certificates if known > self._certified + self._reach]
+        beyond = [known for known in self.certificates if known > self._certified + self._reach]
         if height > self._certified + self._reach and beyond and height <= beyond[0]:
             return False
         verify_certificate(certificate, self._committee, self._scheme)
         if height > self._certified + self._reach:
             for known in beyond:
-                del self._certificates[known]
-        self._certificates[height] = certificate
+                del self.certificates[known]
+        self.certificates[height] = certificate
         return True
 
     def certificate_at(self, height: int) -> Certificate | None:
         """The certificate of exactly this height above the certified one."""
-        return self._certificates.get(height)
+        return self.certificates.get(height)
 
     def best_certificate(self, executed_height: int) -> Certificate | None:
         """The highest certificate at or below ``executed_height``."""
-        if not self._certificates:
+        if not self.certificates:
             return None
-        heights = [height for height in self._certificates if height <= executed_height]
-        return self._certificates[max(heights)] if heights else None
+        heights = [height for height in self.certificates if height <= executed_height]
+        return self.certificates[max(heights)] if heights else None
 
     @property
     def highest(self) -> int:
         """The highest height that a certificate proves."""
-        return max(self._certificates, default=self._certified)
+        return max(self.certificates, default=self._certified)
 
     def list_strays(self, certificate: Certificate) -> tuple[Attestation, ...]:
         """Verified attestations of another header than the certified one, at a height that is not settled yet."""
@@ -171,8 +172,8 @@ class AttestationPool:
         self._certified = height
         for settled in [known for known in self._by_height if known <= height - self._window]:
             del self._by_height[settled]
-        for settled in [known for known in self._certificates if known <= height]:
-            del self._certificates[settled]
+        for settled in [known for known in self.certificates if known <= height]:
+            del self.certificates[settled]
 
     def own_attestations(self, index: int) -> tuple[Attestation, ...]:
         """Ours above the certified height, in order of height: re-sent until they are certified."""

@@ -95,7 +95,8 @@ class BatchPool:
         self._queues: list[dict[bytes, HeldBatch]] = [{} for _ in range(authors)]
         self._bytes = [0] * authors
         self._executed: dict[bytes, HeldBatch] = {}
-        self._candidate_count = 0
+        self.candidate_count = 0
+        """Verified and unexecuted batches."""
         self._candidate_bytes = 0
         self._candidate_transactions = 0
         self._over_quota = 0
@@ -132,17 +133,12 @@ class BatchPool:
 
     # --- giving ----------------------------------------------------------------------------------------
 
-    @property
-    def candidate_count(self) -> int:
-        """Verified and unexecuted batches."""
-        return self._candidate_count
-
     def may_fill(self, max_bytes: int) -> bool:
         """False where there is certainly not enough for a full payload; cheap."""
         return (
             self._candidate_bytes > max_bytes
             or self._candidate_transactions > MAX_PAYLOAD_TRANSACTIONS
-            or self._candidate_count > MAX_PAYLOAD_BATCHES
+            or self.candidate_count > MAX_PAYLOAD_BATCHES
         )
 
     def author_load(self, author: int) -> tuple[int, int]:
@@ -220,7 +216,7 @@ class BatchPool:
 
     def statistics(self) -> BatchStatistics:
         """A snapshot."""
-        return BatchStatistics(len(self._held), sum(self._bytes), self._candidate_count, self._over_quota)
+        return BatchStatistics(len(self._held), sum(self._bytes), self.candidate_count, self._over_quota)
 
     def _drop(self, batch: HeldBatch) -> None:
         if self._held.pop(batch.digest, None) is None:
@@ -231,6 +227,6 @@ class BatchPool:
             self._count_candidate(batch, -1)
 
     def _count_candidate(self, batch: HeldBatch, sign: int) -> None:
-        self._candidate_count += sign
+        self.candidate_count += sign
         self._candidate_bytes += sign * len(batch.frame)
         self._candidate_transactions += sign * batch.count

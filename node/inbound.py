@@ -80,12 +80,13 @@ class Inbound:
                     self._feed_engine(event, draft, now_ms)
                 return False
             else:
-                self._on_message(member, kind, body, draft, now_ms)
+                return self._on_message(member, kind, body, draft, now_ms)
         except RemoteError as error:
             peers.refuse(member, error, now_ms)
-        return kind != FrameKind.ATTESTATION or self._parts.attestations.highest > self._parts.certifier.height
+        return True
 
-    def _on_message(self, member: Member, kind: int, body: bytes, draft: EffectsDraft, now_ms: int) -> None:
+    def _on_message(self, member: Member, kind: int, body: bytes, draft: EffectsDraft, now_ms: int) -> bool:
+        """False where nothing can follow from it."""
         parts = self._parts
         match decode_frame(kind, body):
             case Attestation() as attestation:
@@ -94,15 +95,18 @@ class Inbound:
                 evidence = parts.certifier.on_attestation(attestation)
                 if evidence is not None:
                     parts.evidence.keep(evidence, draft)
+                return bool(parts.attestations.certificates)
             case SignedBatch() as batch:
                 digest = parts.receiver.identify(batch)
                 if parts.obtaining.wants_body(digest):
                     parts.receiver.take_wanted(digest, batch, body, now_ms)
                 else:
                     parts.receiver.take_offered(digest, batch, body, parts.executor.height, now_ms)
+                    return False  # It is to be verified first.
             case Status(certified_height=height):
                 parts.catch_up.on_status(member.index, height)
                 parts.certifier.answer_status(member.index, height, draft, now_ms)
+                return parts.catch_up.may_be_behind(parts.executor.height)
             case Certificate() as certificate:
                 parts.certifier.on_certificate(certificate)
                 parts.catch_up.on_status(member.index, certificate.height)
@@ -125,6 +129,7 @@ class Inbound:
                 raise AssertionError("beacon kinds go to the link")
             case snapshot_message:
                 parts.snapshots.on_message(member, snapshot_message, parts.executor.height, draft, now_ms)
+        return True
 
     # --- serving ---------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ unsynced batches from the end, as a power failure does to LevelDB. Nothing here 
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
@@ -22,12 +22,13 @@ MAX_UNSYNCED_BATCHES: Final = 1_024
 class MemoryStore:
     """A ``node.store.Store``."""
 
-    __slots__ = ("_captured", "_keys", "_undo", "_values")
+    __slots__ = ("_captured", "_sorted", "_undo", "_values")
 
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
-        self._keys: list[bytes] = []
-        self._undo: deque[tuple[Record, ...]] = deque()
+        self._sorted: list[bytes] | None = []
+        """The keys in order; ``None`` since one came or went. Scans are rare, writes are not."""
+        self._undo: deque[list[tuple[bytes, bytes | None]]] = deque()
         self._captured: tuple[bytes, Iterator[tuple[bytes, bytes]]] | None = None
 
     def get(self, key: bytes) -> bytes | None:
@@ -36,20 +37,23 @@ class MemoryStore:
 
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Entries with start ≤ key < stop as they are now, in key order or backwards."""
-        keys = self._keys[bisect_left(self._keys, start) : bisect_left(self._keys, stop)]
+        if self._sorted is None:
+            self._sorted = sorted(self._values)
+        keys = self._sorted[bisect_left(self._sorted, start) : bisect_left(self._sorted, stop)]
         if reverse:
             keys.reverse()
         return iter([(key, self._values[key]) for key in keys])
 
     def write(self, records: Sequence[Record], *, sync: bool = False) -> None:
         """One atomic batch; a synced one makes everything before it durable."""
-        before = tuple([Record(record.key, self._values.get(record.key)) for record in records])
-        self._apply(records)
-        self._undo.append(before)
         if sync:
             self._undo.clear()
-        elif len(self._undo) > MAX_UNSYNCED_BATCHES:
-            self._undo.popleft()
+        else:
+            self._undo.append([(record.key, self._values.get(record.key)) for record in records])
+            if len(self._undo) > MAX_UNSYNCED_BATCHES:
+                self._undo.popleft()
+        for record in records:
+            self._set(record.key, record.value)
         if records and records[-1].key == CAPTURE_KEY:
             mark = records[-1].value or b""
             self._captured = mark, self.scan(mark[:1], bytes([mark[0] + 1]))
@@ -63,7 +67,8 @@ class MemoryStore:
         """Lose a random number of unsynced batches from the end, and return it; the rest is durable."""
         lost = rng.randint(0, len(self._undo))
         for _ in range(lost):
-            self._apply(self._undo.pop())
+            for key, value in self._undo.pop():
+                self._set(key, value)
         self._undo.clear()
         self._captured = None
         return lost
@@ -72,17 +77,13 @@ class MemoryStore:
         """The records stay: opening again is using the same object again."""
         self._captured = None
 
-    def _apply(self, records: Sequence[Record]) -> None:
-        values, keys = self._values, self._keys
-        for record in records:
-            key, value = record.key, record.value
-            if value is not None:
-                if key not in values:
-                    insort(keys, key)
-                values[key] = value
-            elif key in values:
-                del values[key]
-                del keys[bisect_left(keys, key)]
+    def _set(self, key: bytes, value: bytes | None) -> None:
+        if (value is not None) != (key in self._values):
+            self._sorted = None
+        if value is None:
+            self._values.pop(key, None)
+        else:
+            self._values[key] = value
 
 
 class MemoryVoteLog:

@@ -131,7 +131,8 @@ class Obtaining:
         self._recall_executed = recall_executed
         self._prioritise = prioritise
         self._accept_proven = accept_proven
-        self._tasks: dict[tuple[int, bytes], PayloadTask] = {}
+        self.tasks: dict[tuple[int, bytes], PayloadTask] = {}
+        """By slot and digest; others only look whether there are any."""
         self._floor = 0
 
     # --- filling ---------------------------------------------------------------------------------------
@@ -170,21 +171,21 @@ class Obtaining:
     def supply(self, payload: bytes, now_ms: int) -> bool:
         """Payload bytes that a peer sent; false where nobody asked for them."""
         digest = compute_payload_digest(payload)
-        asked = [task for task in self._tasks.values() if task.digest == digest and task.data is None]
+        asked = [task for task in self.tasks.values() if task.digest == digest and task.data is None]
         for task in asked:
             self._take_data(task, payload, now_ms)
         return bool(asked)
 
     def wants_body(self, digest: bytes) -> bool:
         """Whether some task waits for this batch."""
-        return any(digest in task.missing for task in self._tasks.values())
+        return any(digest in task.missing for task in self.tasks.values())
 
     # --- progress --------------------------------------------------------------------------------------
 
     def advance(self, now_ms: int) -> list[PayloadTask]:
         """Look at what came in; returns the tasks that can be answered now, each once."""
         ready = []
-        for task in self._tasks.values():
+        for task in self.tasks.values():
             if task.is_valid is None and task.data is not None:
                 self._look_for_bodies(task, now_ms)
             if task.is_valid is None or not task.is_wanted or task.is_answered:
@@ -196,7 +197,7 @@ class Obtaining:
 
     def decided_task(self, slot: int) -> PayloadTask | None:
         """The decided task of this slot."""
-        for task in self._tasks.values():
+        for task in self.tasks.values():
             if task.slot == slot and task.is_decided:
                 return task
         return None
@@ -204,27 +205,23 @@ class Obtaining:
     def find_batches_of(self, digests: Sequence[bytes]) -> dict[bytes, None]:
         """The batches that these payloads name, and those of every decided payload: a builder leaves them out."""
         named: dict[bytes, None] = {}
-        for task in self._tasks.values():
+        for task in self.tasks.values():
             if task.payload is not None and (task.is_decided or task.digest in digests):
                 named.update(dict.fromkeys([reference.digest for reference in task.payload.batches]))
         return named
 
     def find_payload(self, digest: bytes) -> bytes | None:
         """Payload bytes in flight, to serve them."""
-        for task in self._tasks.values():
+        for task in self.tasks.values():
             if task.digest == digest and task.data is not None:
                 return task.data
         return None
 
-    @property
-    def count(self) -> int:
-        return len(self._tasks)
-
     def has_decided(self, executed_height: int) -> bool:
         """Whether something decided is not executed."""
-        if not self._tasks:
+        if not self.tasks:
             return False
-        return any(task.is_decided and task.slot > executed_height for task in self._tasks.values())
+        return any(task.is_decided and task.slot > executed_height for task in self.tasks.values())
 
     def compute_admission_delay(self, task: PayloadTask) -> int | None:
         """0 where the task may be answered, ms to wait for the clock, ``None`` where only the beacon can help."""
@@ -238,11 +235,11 @@ class Obtaining:
 
     def awaited_beacon(self) -> tuple[int, int]:
         """(the highest beacon block that a payload names, a member that had it); (0, -1) for none."""
-        if not self._tasks:
+        if not self.tasks:
             return 0, -1
         awaited = [
             (task.payload.beacon_height, task.sources[0] if task.sources else -1)
-            for task in self._tasks.values()
+            for task in self.tasks.values()
             if task.payload is not None
         ]
         return max(awaited, default=(0, -1))
@@ -250,7 +247,7 @@ class Obtaining:
     def compute_delay(self, now_ms: int) -> int | None:
         """Milliseconds until ``advance`` or ``collect_requests`` should be called without any event."""
         soonest: int | None = None
-        for task in self._tasks.values():
+        for task in self.tasks.values():
             delay: int | None = None
             if task.missing or task.data is None:
                 delay = max(0, task.next_fetch_ms - now_ms)
@@ -263,7 +260,7 @@ class Obtaining:
     def collect_requests(self, now_ms: int) -> list[FetchRequest]:
         """What to ask for now; each call moves on to the next source."""
         requests: list[FetchRequest] = []
-        for task in self._tasks.values():
+        for task in self.tasks.values():
             if now_ms < task.next_fetch_ms or not (task.missing or task.data is None):
                 continue
             attempt = task.attempts
@@ -280,8 +277,8 @@ class Obtaining:
     def settle(self, height: int) -> None:
         """Everything at or below ``height`` is executed and certified."""
         self._floor = max(self._floor, height)
-        for key in [key for key in self._tasks if key[0] <= height]:
-            del self._tasks[key]
+        for key in [key for key in self.tasks if key[0] <= height]:
+            del self.tasks[key]
 
     # --- the steps of a task ---------------------------------------------------------------------------
 
@@ -289,11 +286,11 @@ class Obtaining:
         if slot <= self._floor:
             return None
         key = (slot, digest)
-        task = self._tasks.get(key)
+        task = self.tasks.get(key)
         if task is None:
-            if len(self._tasks) >= MAX_TASKS:
+            if len(self.tasks) >= MAX_TASKS:
                 self._evict()
-            task = self._tasks[key] = PayloadTask(slot, digest, now_ms + self._limits.fetch_delay_ms)
+            task = self.tasks[key] = PayloadTask(slot, digest, now_ms + self._limits.fetch_delay_ms)
             if digest == compute_payload_digest(NULL_PAYLOAD):
                 task.data = NULL_PAYLOAD
                 task.is_valid = True
@@ -301,8 +298,8 @@ class Obtaining:
 
     def _evict(self) -> None:
         """Something undecided goes: the engine asks again for what it still wants."""
-        undecided = [key for key, task in self._tasks.items() if not task.is_decided]
-        del self._tasks[undecided[0] if undecided else next(iter(self._tasks))]
+        undecided = [key for key, task in self.tasks.items() if not task.is_decided]
+        del self.tasks[undecided[0] if undecided else next(iter(self.tasks))]
 
     def _take_data(self, task: PayloadTask, data: bytes, now_ms: int) -> None:
         assert compute_payload_digest(data) == task.digest, "an engine hands over the payload that it names"

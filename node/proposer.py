@@ -62,24 +62,20 @@ class Proposer:
         self._parameters = parameters
         self._pacing = pacing
         self._wall = wall
-        self._wish: BuildPayload | None = None
+        self.wish: BuildPayload | None = None
+        """The open wish."""
         self._last_proposal_ms: int | None = None
         self._looked_ms: int | None = None
 
-    @property
-    def wish(self) -> BuildPayload | None:
-        """The open wish."""
-        return self._wish
-
     def open(self, wish: BuildPayload) -> None:
         """The engine wants a payload; replaces an older wish."""
-        self._wish = wish
+        self.wish = wish
         self._looked_ms = None
 
     def cancel(self, ticket: int) -> None:
         """It does not want this one any more."""
-        if self._wish is not None and self._wish.ticket == ticket:
-            self._wish = None
+        if self.wish is not None and self.wish.ticket == ticket:
+            self.wish = None
 
     def note_proposal(self, now_ms: int) -> None:
         """Somebody proposed; pacing counts from it."""
@@ -88,9 +84,9 @@ class Proposer:
 
     def compute_delay(self, executed_height: int, now_ms: int) -> int | None:
         """Milliseconds until ``build`` may have an answer because of time alone; ``None`` while it cannot."""
-        if self._wish is None:
+        if self.wish is None:
             return None
-        if self._wish.slot - 1 > executed_height:
+        if self.wish.slot - 1 > executed_height:
             return RETRY_FULL_MS if self._pool.may_fill(self._parameters.max_payload_bytes) else None
         return self._compute_gap(now_ms)
 
@@ -106,7 +102,7 @@ class Proposer:
         ``find_excluded`` names the batches of the payloads in flight; ``application_wants`` a block even where
         there is no batch.
         """
-        wish = self._wish
+        wish = self.wish
         if wish is None or wish.slot <= executed_height:
             return None
         max_bytes = self._parameters.max_payload_bytes
@@ -139,7 +135,7 @@ class Proposer:
         """No pacing counts from it: it orders nothing."""
         if not wish.allow_null:
             return None
-        self._wish = None
+        self.wish = None
         return BuiltPayload(wish, NULL_PAYLOAD, (), None)
 
     def _answer(
@@ -150,6 +146,6 @@ class Proposer:
         unsent: HeldBatch | None,
         now_ms: int,
     ) -> BuiltPayload:
-        self._wish = None
+        self.wish = None
         self.note_proposal(now_ms)
         return BuiltPayload(wish, data, batches, unsent)

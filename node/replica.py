@@ -71,8 +71,9 @@ from node.replica_setup import ReplicaSetup
 from node.replica_statistics import ReplicaStatistics, collect_statistics
 from node.snapshot import SNAPSHOT_TIMER
 from node.verification import BatchChecked
+from node.wake_ups import WakeUps
 from node.wire import FrameKind
-from node.work_level import compute_readiness, compute_work_level
+from node.work_level import WorkGauge
 
 TICK_TIMER: Final = "tick"
 FLUSH_TIMER: Final = "flush"
@@ -91,15 +92,12 @@ class Replica:
         self._parts = parts
         self._inbound = Inbound(parts, self._feed)
         self._ranges = RangeExecutor(parts, self._apply)
-        self._due: dict[str, int] = {}
-        self._level = WorkLevel.IDLE
-        self._readiness = Readiness.IDLE
-        self._is_overdue = False
+        self._wake_ups = WakeUps()
+        self._gauge = WorkGauge(parts)
         self._view = parts.driver.statistics().view
         self._primary = parts.driver.statistics().primary
         self._is_stirred = False
         self._has_joined = False
-        self._last_block_wall_ms = parts.wall()
         self._certified_wall_ms: int | None = None
         self._is_halted = False
         self._is_over = False
@@ -117,7 +115,7 @@ class Replica:
                 self._settle(draft, now_ms)
         except Diverged as diverged:
             self._halt(diverged, draft)
-        return draft.finish()
+        return self._finish(draft)
 
     def work(self, now_ms: int) -> Effects:
         """One bounded chunk of queued work; call it between events while ``busy``."""
@@ -137,15 +135,18 @@ class Replica:
             self._settle(draft, now_ms)
         except Diverged as diverged:
             self._halt(diverged, draft)
+        return self._finish(draft)
+
+    def _finish(self, draft: EffectsDraft) -> Effects:
+        """Nothing is handled any more once the replica is to be opened anew."""
+        if draft.reopens:
+            self._is_over = True
         return draft.finish()
 
     @property
     def busy(self) -> bool:
         """Whether ``work`` has something to do."""
-        if self._is_over:
-            return False
-        parts = self._parts
-        return parts.verification.busy or self._ranges.busy
+        return not self._is_over and (self._parts.verification.busy or self._ranges.busy)
 
     # --- dispatch --------------------------------------------------------------------------------------
 
@@ -160,6 +161,7 @@ class Replica:
                 refused = self._parts.verification.add_submission(event)
                 if refused is not None:
                     draft.replies.append(refused)
+                return False  # ``work`` looks at it.
             case LinkUp(member=member):
                 self._on_link_up(member, draft, now_ms)
             case LinkDown(member=member):
@@ -178,13 +180,13 @@ class Replica:
             parts.obtaining.decide(Decided(height, digest, b"", ()), now_ms)
         draft.timers.append(SetTimer(TICK_TIMER, TICK_MS))
         parts.abstention.start(draft)
-        self._update_readiness(now_ms)
+        self._gauge.update_readiness(self._view, now_ms)
 
     def _join(self, draft: EffectsDraft, now_ms: int) -> None:
         """From now on we sign: attest what is executed and waits, and let the engine begin with what it missed."""
         parts = self._parts
         self._has_joined = True
-        self._level = WorkLevel.IDLE
+        self._gauge.told = WorkLevel.IDLE
         draft.persist.extend(parts.executor.log_attested(parts.certifier.attest_recovered()))
         early = parts.driver.open()
         self._feed(Started(), draft, now_ms)
@@ -202,7 +204,7 @@ class Replica:
         parts = self._parts
         if parts.peers.is_own_committee(member):
             parts.peers.connect(member)
-            self._update_readiness(now_ms)
+            self._gauge.update_readiness(self._view, now_ms)
             parts.abstention.on_link_up(member.index, draft, now_ms)
             parts.certifier.greet(member.index, draft)
             self._inbound.resend_own_batches(member, draft)
@@ -232,29 +234,26 @@ class Replica:
             parts.snapshots.on_timer(parts.executor.height, draft, now_ms)
         else:
             # The others only wake the cascade, which looks at everything that time can move.
-            self._due.pop(timer, None)
+            self._wake_ups.note_fired(timer)
 
     def _on_tick(self, draft: EffectsDraft, now_ms: int) -> None:
         parts = self._parts
         draft.timers.append(SetTimer(TICK_TIMER, TICK_MS))
-        has_work = self._level is not WorkLevel.IDLE
+        has_work = self._gauge.told is not WorkLevel.IDLE
         parts.certifier.tell(draft, now_ms, parts.limits.resend_after_ms, has_work=has_work)
         parts.executor.sync_if_due(draft, now_ms)
         parts.link.on_tick(draft, now_ms)
         self._check_censorship(draft, now_ms)
         parts.recollection.write(draft)
         parts.abstention.on_tick(parts.driver.statistics(), draft, now_ms)
-        self._update_readiness(now_ms)
+        self._gauge.update_readiness(self._view, now_ms)
         parts.snapshots.on_tick(parts.executor.height, draft, now_ms)
 
     def _check_censorship(self, draft: EffectsDraft, now_ms: int) -> None:
         verdict = self._parts.censorship.check(now_ms)
         for batch in verdict.relay:
             self._parts.peers.broadcast(draft, Lane.BULK, FrameKind.BATCH, batch.frame)
-        self._is_overdue = verdict.overdue
-
-    def _update_readiness(self, now_ms: int) -> None:
-        self._readiness = compute_readiness(self._parts, self._view, self._last_block_wall_ms, now_ms)
+        self._gauge.is_overdue = verdict.overdue
 
     # --- the engine ------------------------------------------------------------------------------------
 
@@ -294,39 +293,32 @@ class Replica:
     # --- the cascade -----------------------------------------------------------------------------------
 
     def _settle(self, draft: EffectsDraft, now_ms: int) -> None:
-        """Let everything follow from what just happened; nothing does once the replica is to be opened anew."""
+        """Let everything follow from what just happened; nothing does once the replica is to be opened anew. Most
+        of the time nearly nothing can, so what would have nothing to look at is not asked."""
         parts = self._parts
         self._is_stirred = False
-        if self._has_ended(draft):
+        if draft.reopens:
             return
         if not self._has_joined and parts.abstention.is_open:
             self._join(draft, now_ms)
+        self._run_cascade(draft, now_ms)
+        self._follow_up(draft, now_ms)
+
+    def _run_cascade(self, draft: EffectsDraft, now_ms: int) -> None:
+        parts = self._parts
         for _ in range(MAX_CASCADE):
-            moved = self._answer_payloads(draft, now_ms)
-            moved |= self._execute_decided(draft, now_ms)
-            moved |= self._certify(draft, now_ms)
-            moved |= self._build_payload(draft, now_ms)
+            moved = False
+            if parts.obtaining.tasks:
+                moved = self._answer_payloads(draft, now_ms)
+                moved |= self._execute_decided(draft, now_ms)
+            if parts.attestations.certificates:
+                moved |= self._certify(draft, now_ms)
+            if parts.proposer.wish is not None:
+                moved |= self._build_payload(draft, now_ms)
             moved |= self._tell_work(draft, now_ms)
             if not moved:
-                break
-        else:
-            raise AssertionError("the cascade of one event does not end")
-        if self._has_ended(draft):
-            return
-        flush_delay = parts.maker.compute_delay(now_ms)
-        if flush_delay == 0:
-            self._flush(draft, now_ms)
-            flush_delay = parts.maker.compute_delay(now_ms)
-        self._fetch(draft, now_ms)
-        build_delay = parts.proposer.compute_delay(parts.executor.height, now_ms) if self._level else None
-        self._wake_in(FLUSH_TIMER, flush_delay, draft, now_ms)
-        self._wake_in(BUILD_TIMER, build_delay, draft, now_ms)
-        self._wake_in(FETCH_TIMER, parts.obtaining.compute_delay(now_ms), draft, now_ms)
-
-    def _has_ended(self, draft: EffectsDraft) -> bool:
-        """Whether the replica is to be opened anew: then this one handles nothing any more."""
-        self._is_over = self._is_over or draft.reopens
-        return self._is_over
+                return
+        raise AssertionError("the cascade of one event does not end")
 
     def _answer_payloads(self, draft: EffectsDraft, now_ms: int) -> bool:
         parts = self._parts
@@ -335,8 +327,7 @@ class Replica:
             assert task.data is not None and task.is_valid is not None, "a ready task is complete"
             if task.is_valid:
                 draft.persist.extend(parts.pins.pin(task.slot, task.digest, task.data, task.ordered_batches()))
-            held = PayloadHeld(task.slot, task.digest, task.data, task.is_valid)
-            self._feed(held, draft, now_ms)
+            self._feed(PayloadHeld(task.slot, task.digest, task.data, task.is_valid), draft, now_ms)
         return bool(ready)
 
     def _execute_decided(self, draft: EffectsDraft, now_ms: int) -> bool:
@@ -364,10 +355,10 @@ class Replica:
         if resolved.payload is not None:
             parts.censorship.on_block(resolved.batches, is_full(resolved.payload, parts.parameters), now_ms)
         parts.catch_up.note_progress(now_ms)
-        self._last_block_wall_ms = parts.wall()
+        self._gauge.note_block()
         collected = parts.certifier.on_executed(block, draft, attests=attests)
         assert collected.evidence is None, "our own attestation contradicts nobody"
-        self._update_readiness(now_ms)
+        self._gauge.update_readiness(self._view, now_ms)
 
     def _certify(self, draft: EffectsDraft, now_ms: int) -> bool:
         parts = self._parts
@@ -385,11 +376,8 @@ class Replica:
 
     def _build_payload(self, draft: EffectsDraft, now_ms: int) -> bool:
         parts = self._parts
-        if parts.proposer.wish is None:
-            return False
-        built = parts.proposer.build(
-            parts.executor.height, parts.obtaining.find_batches_of, self._readiness is not Readiness.IDLE, now_ms
-        )
+        is_wanted = self._gauge.readiness is not Readiness.IDLE
+        built = parts.proposer.build(parts.executor.height, parts.obtaining.find_batches_of, is_wanted, now_ms)
         if built is None:
             return False
         if built.unsent is not None:
@@ -402,10 +390,10 @@ class Replica:
         return True
 
     def _tell_work(self, draft: EffectsDraft, now_ms: int) -> bool:
-        level = compute_work_level(self._parts, self._readiness, is_overdue=self._is_overdue)
-        if level is self._level:
+        level = self._gauge.measure()
+        if level is self._gauge.told:
             return False
-        self._level = level
+        self._gauge.told = level
         self._feed(Work(level), draft, now_ms)
         return True
 
@@ -417,42 +405,49 @@ class Replica:
         # Engines whose views pass while all is well may keep a leader for many of them.
         if statistics.primary != self._primary:
             self._primary = statistics.primary
-            self._is_overdue = False
+            self._gauge.is_overdue = False
             self._parts.censorship.on_leader_changed(now_ms)
 
     # --- what follows the cascade ----------------------------------------------------------------------
 
-    def _flush(self, draft: EffectsDraft, now_ms: int) -> None:
-        """Our next batch: it is time for it."""
+    def _follow_up(self, draft: EffectsDraft, now_ms: int) -> None:
         parts = self._parts
-        batch = parts.maker.make(parts.executor.height, now_ms)
-        if batch is not None:
-            parts.peers.broadcast(draft, Lane.BULK, FrameKind.BATCH, batch.frame)
-            if self._build_payload(draft, now_ms):
-                self._settle(draft, now_ms)
+        if draft.reopens:
+            return
+        if parts.mempool.pending_count:
+            self._flush_if_due(draft, now_ms)
+        self._fetch(draft, now_ms)
+        if parts.proposer.wish is not None and self._gauge.told is not WorkLevel.IDLE:
+            build_delay = parts.proposer.compute_delay(parts.executor.height, now_ms)
+            self._wake_ups.plan(BUILD_TIMER, build_delay, draft, now_ms)
+
+    def _flush_if_due(self, draft: EffectsDraft, now_ms: int) -> None:
+        """Our next batch, where it is time for it."""
+        parts = self._parts
+        delay = parts.maker.compute_delay(now_ms)
+        if delay == 0:
+            batch = parts.maker.make(parts.executor.height, now_ms)
+            if batch is not None:
+                parts.peers.broadcast(draft, Lane.BULK, FrameKind.BATCH, batch.frame)
+                if parts.proposer.wish is not None and self._build_payload(draft, now_ms):
+                    self._settle(draft, now_ms)
+            delay = parts.maker.compute_delay(now_ms)
+        self._wake_ups.plan(FLUSH_TIMER, delay, draft, now_ms)
 
     def _fetch(self, draft: EffectsDraft, now_ms: int) -> None:
         """Ask for bodies, payloads, ranges and beacon blocks that are missing for long enough."""
         parts = self._parts
-        requests = parts.obtaining.collect_requests(now_ms)
-        if requests:
-            self._inbound.send_fetches(requests, draft)
+        if parts.obtaining.tasks:
+            requests = parts.obtaining.collect_requests(now_ms)
+            if requests:
+                self._inbound.send_fetches(requests, draft)
+            self._wake_ups.plan(FETCH_TIMER, parts.obtaining.compute_delay(now_ms), draft, now_ms)
         if parts.link.follows:
             awaited, proposer = parts.obtaining.awaited_beacon()
             if awaited > parts.link.height:
                 parts.link.on_awaited(awaited, proposer, draft, now_ms)
         for index, request in parts.snapshots.plan_ranges(parts.executor.height, now_ms):
             self._inbound.send_range_request(index, request, draft)
-
-    def _wake_in(self, timer: str, delay_ms: int | None, draft: EffectsDraft, now_ms: int) -> None:
-        """Look again after ``delay_ms``, unless that is sooner anyway."""
-        if not delay_ms:
-            return
-        due_ms = now_ms + delay_ms
-        known_ms = self._due.get(timer)
-        if known_ms is None or due_ms < known_ms or known_ms < now_ms:
-            self._due[timer] = due_ms
-            draft.timers.append(SetTimer(timer, delay_ms))
 
     # --- the end ---------------------------------------------------------------------------------------
 
@@ -484,7 +479,11 @@ class Replica:
     def statistics(self) -> ReplicaStatistics:
         """A snapshot."""
         return collect_statistics(
-            self._parts, self._certified_wall_ms, self._level, self._inbound.muted_frames, is_halted=self._is_halted
+            self._parts,
+            self._certified_wall_ms,
+            self._gauge.told,
+            self._inbound.muted_frames,
+            is_halted=self._is_halted,
         )
 
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from typing import Final, TypeAlias
+
+import msgspec
 
 from node.application import Application
 from node.batches import BatchPool, BatchState, HeldBatch
@@ -45,8 +46,7 @@ class _Submission:
         self.results: list[SubmissionResult] = []
 
 
-@dataclass(frozen=True, slots=True)
-class BatchChecked:
+class BatchChecked(msgspec.Struct, frozen=True, gc=False):
     """All transactions of the batch were looked at; ``error`` is why it is invalid, if it is."""
 
     batch: HeldBatch

@@ -38,6 +38,7 @@ class PlanResult:
     trace_hash: str
     summary: str
     events: int
+    handled: int
     simulated_us: int
     cpu_us: int
     tail: tuple[str, ...] = ()
@@ -67,6 +68,7 @@ def run_plan(plan: Plan, factory: EngineFactory | None = None) -> PlanResult:
         trace_hash=outcome.trace_hash,
         summary=outcome.describe(),
         events=outcome.events,
+        handled=outcome.handled,
         simulated_us=outcome.simulated_us,
         cpu_us=cpu_us() - started_us,
         tail=() if outcome.is_ok else outcome.tail,
@@ -146,6 +148,7 @@ class Tally:
     plans: int = 0
     failed: int = 0
     events: int = 0
+    handled: int = 0
     simulated_us: int = 0
     cpu_us: int = 0
     last_seed: int | None = None
@@ -155,6 +158,7 @@ class Tally:
         """Count a result."""
         self.plans += 1
         self.events += result.events
+        self.handled += result.handled
         self.simulated_us += result.simulated_us
         self.cpu_us += result.cpu_us
         self.last_seed = result.plan.seed
@@ -165,7 +169,7 @@ class Tally:
 
     @property
     def events_per_s(self) -> int:
-        """Simulated events per second of CPU and core."""
+        """Simulated events (``World.events``) per second of CPU and core."""
         return self.events * US_PER_S // max(1, self.cpu_us)
 
 

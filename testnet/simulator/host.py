@@ -173,8 +173,8 @@ class SimulatedHost:
         self.lives = 0
         self.setup: ReplicaSetup | None = None
         self.replica: Replica | None = None
-        self.events = 0
-        """Messages, timers, links, requests and disk completions that it handled."""
+        self.handled = 0
+        """Messages, timers, links and requests, and its group commits."""
         self.has_lost_votes = False
         """Somebody took its vote log away: it may say so."""
         self._dropped_before = 0
@@ -295,48 +295,52 @@ class SimulatedHost:
         end_us = now_us + ROUND_BUDGET_MS * US_PER_MS
         queue.post_due_timers(now_us)
         gathered: list[Effects] = []
+
+        def gather(effects: Effects) -> None:
+            effects = effects if conduct is None else conduct.alter(effects)
+            if effects is not NO_EFFECTS:
+                gathered.append(effects)
+
         try:
             for _ in range(MAX_ROUND_EVENTS):
                 event = queue.take()
                 if event is None:
                     break
-                self.events += 1
+                self.handled += 1
                 self._observer.on_event(self, event)
-                gathered.append(replica.handle(event, self._monotonic_offset_ms + now_us // US_PER_MS))
+                gather(replica.handle(event, self._monotonic_offset_ms + now_us // US_PER_MS))
                 now_us += EVENT_US
                 if now_us >= end_us:
                     break
-            while replica.busy:
-                gathered.append(replica.work(self._monotonic_offset_ms + now_us // US_PER_MS))
+            while is_busy := replica.busy:
+                gather(replica.work(self._monotonic_offset_ms + now_us // US_PER_MS))
                 now_us += WORK_US
                 if now_us >= end_us:
                     break
-            if conduct is not None:
-                gathered = [conduct.alter(effects) for effects in gathered]
         except Exception as error:
             self._end("exception")
             self._observer.on_exception(self, error)
             return
-        gathered = [effects for effects in gathered if effects is not NO_EFFECTS]
-        if any(effects.persist for effects in gathered):
+        if gathered and any(effects.persist for effects in gathered):
             now_us += self.disk.draw_sync_us()
-        self._scheduler.at(now_us, partial(self._honour, self.lives, gathered))
+        self._scheduler.at(now_us, partial(self._honour, self.lives, gathered, is_busy))
 
     # --- effects ---------------------------------------------------------------------------------------
 
-    def _honour(self, life: int, gathered: list[Effects]) -> None:
+    def _honour(self, life: int, gathered: list[Effects], is_busy: bool) -> None:
         """Every effect in order, dying in between where a fault says so. A paused process does it when it is
         resumed, a dead one never."""
         if self.lives != life:
             return
         if self.state is HostState.PAUSED:
             assert self._held_back is None, "a process is in one place"
-            self._held_back = partial(self._honour, life, gathered)
+            self._held_back = partial(self._honour, life, gathered, is_busy)
             return
-        for step in self._steps(gathered):
-            if self.doom is not None and self.doom.strikes(step):
-                self.crash()
-                return
+        if gathered or self.doom is not None:
+            for step in self._steps(gathered):
+                if self.doom is not None and self.doom.strikes(step):
+                    self.crash()
+                    return
         for effects in gathered:
             if effects.halt is not None:
                 self._end("halted")
@@ -350,9 +354,7 @@ class SimulatedHost:
         if not self._has_started:
             self._has_started = True
             self._observer.on_started(self)
-        replica = self.replica
-        assert replica is not None, "it did not die"
-        if self._queue or replica.busy or self._has_due_timer():
+        if is_busy or self._queue or self._has_due_timer():
             self._wake()
 
     def _has_due_timer(self) -> bool:
@@ -364,7 +366,7 @@ class SimulatedHost:
         yield Step.BEGUN
         records = [record for effects in gathered for record in effects.persist]
         if records:
-            self.events += 1
+            self.handled += 1
             self.disk.vote_log.write(records)
             self._observer.on_commit(self, records)
             yield Step.COMMITTED

@@ -190,6 +190,7 @@ def _describe(
             for result, path in zip(tally.failures, files, strict=True)
         ],
         "events": tally.events,
+        "handled": tally.handled,
         "events_per_s": tally.events_per_s,
         "simulated_s": round(tally.simulated_us / US_PER_S, 1),
         "cpu_s": round(tally.cpu_us / US_PER_S, 1),

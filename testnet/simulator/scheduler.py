@@ -35,6 +35,11 @@ class Scheduler:
         self._sequence += 1
         heappush(self._heap, (due_us if due_us > self.now_us else self.now_us, self._sequence, action))
 
+    @property
+    def executed(self) -> int:
+        """How many actions have run."""
+        return self._sequence - len(self._heap)
+
     def after(self, delay_us: int, action: Action) -> None:
         """Plan ``action`` for ``delay_us`` from now."""
         self.at(self.now_us + delay_us, action)

@@ -38,6 +38,7 @@ class Outcome:
     trace_hash: str
     tail: tuple[str, ...]
     events: int
+    handled: int
     simulated_us: int
     certified: Mapping[int, int]
     submitted: int
@@ -94,6 +95,7 @@ def simulate(
         trace_hash=world.trace.digest(),
         tail=tuple(world.trace.tail),
         events=world.events,
+        handled=world.handled,
         simulated_us=world.scheduler.now_us,
         certified={shard: world.agreement.certified_height(shard) for shard in world.network.committees},
         submitted=sum(clients.submitted for clients in world.load.clients),

@@ -24,7 +24,7 @@ from primitives.state_tree import StateTree
 MAX_COMMAND_BYTES: Final = 4_096
 LIFETIME_BLOCKS: Final = 1_024
 MAX_REMEMBERED: Final = 2_048
-BUCKETS: Final = 16
+BUCKETS: Final = 64
 APPLIED: Final = b"\x01"
 """The receipt of a command that took effect."""
 REPEATED: Final = b"\x00"
@@ -45,7 +45,8 @@ class ToyTransaction:
     id: bytes
     sender: bytes
     size_bytes: int
-    command: Command
+    key: bytes
+    """Under which it is remembered."""
     priority: bool = False
 
 
@@ -63,7 +64,9 @@ def compute_command_id(data: bytes) -> bytes:
 def _decode_command(data: bytes) -> ToyTransaction:
     """Every member decodes every command, several times: what it says follows from its bytes alone."""
     command: Command = decode(Command, data, max_bytes=MAX_COMMAND_BYTES)
-    return ToyTransaction(compute_command_id(data), command.client.to_bytes(8, "big"), len(data), command)
+    sender = command.client.to_bytes(8, "big")
+    key = b"c" + sender + command.number.to_bytes(8, "big")
+    return ToyTransaction(compute_command_id(data), sender, len(data), key)
 
 
 class ToyApplication:
@@ -81,7 +84,7 @@ class ToyApplication:
 
     def admit(self, transaction: ToyTransaction, now_ms: int) -> None:
         """Refuse what was applied already."""
-        if self._key(transaction.command) in self._applied:
+        if transaction.key in self._applied:
             raise RemoteError("APPLIED", "this command was applied already")
 
     def execute(self, block: BlockInput) -> BlockResult:
@@ -90,7 +93,7 @@ class ToyApplication:
         receipts = []
         for batch in self._executed.filter(block.height, block.batches):
             for transaction in batch.transactions:
-                key = self._key(transaction.command)
+                key = transaction.key
                 is_new = key not in self._applied
                 if is_new:
                     self._applied[key] = None
@@ -126,6 +129,3 @@ class ToyApplication:
     def genesis_records(self) -> Iterable[tuple[bytes, bytes]]:
         """Nothing is applied at height 0."""
         return ()
-
-    def _key(self, command: Command) -> bytes:
-        return b"c" + command.client.to_bytes(8, "big") + command.number.to_bytes(8, "big")

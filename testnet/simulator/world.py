@@ -92,8 +92,14 @@ class World:
 
     @property
     def events(self) -> int:
-        """What hosts handled so far: messages, timers, links, requests, disk completions."""
-        return sum(host.events for host in self.hosts.values())
+        """The discrete events of this simulation so far, as its scheduler ran them: a frame arrives, a round of a
+        process ends, a timer is due, a client sends, a fault comes or goes."""
+        return self.scheduler.executed
+
+    @property
+    def handled(self) -> int:
+        """What replicas handled of it: messages, timers, links, requests; and their group commits."""
+        return sum(host.handled for host in self.hosts.values())
 
     @property
     def live_honest(self) -> list[SimulatedHost]:

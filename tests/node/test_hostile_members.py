@@ -323,4 +323,4 @@ def _judge(cluster: Cluster, index: int, inline: bytes, frame: bytes, transactio
     name = compute_payload_digest(payload)
     obtaining.want(ObtainPayload(9, name, payload, (), True), cluster.now_ms)
     obtaining.advance(cluster.now_ms)
-    return obtaining._tasks[(9, name)].is_valid
+    return obtaining.tasks[(9, name)].is_valid
