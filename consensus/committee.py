@@ -36,7 +36,7 @@ class Committee:
         if any(len(key) != PUBLIC_KEY_BYTES for key in self.members):
             raise LocalError(f"a committee member's key has {PUBLIC_KEY_BYTES} bytes")
 
-    @property
+    @cached_property
     def size(self) -> int:
         """n."""
         return len(self.members)

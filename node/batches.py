@@ -43,6 +43,7 @@ class HeldBatch:
     __slots__ = (
         "author",
         "body",
+        "count",
         "digest",
         "executed_height",
         "frame",
@@ -56,17 +57,14 @@ class HeldBatch:
         self.digest = digest
         self.author = body.author
         self.body = body
+        self.count = len(body.transactions)
+        """Number of transactions."""
         self.frame = frame
         self.received_ms = received_ms
         self.state = BatchState.UNVERIFIED
         self.transactions: list[Transaction] = []
         self.executed_height = 0
         self.relayed_ms: int | None = None
-
-    @property
-    def count(self) -> int:
-        """Number of transactions."""
-        return len(self.body.transactions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,8 @@ class Replica:
                 self._settle(draft, now_ms)
         except Diverged as diverged:
             self._halt(diverged, draft)
-        return self._finish(draft)
+        self._is_over = self._is_over or draft.reopens
+        return draft.finish()
 
     def work(self, now_ms: int) -> Effects:
         """One bounded chunk of queued work; call it between events while ``busy``."""
@@ -135,12 +136,7 @@ class Replica:
             self._settle(draft, now_ms)
         except Diverged as diverged:
             self._halt(diverged, draft)
-        return self._finish(draft)
-
-    def _finish(self, draft: EffectsDraft) -> Effects:
-        """Nothing is handled any more once the replica is to be opened anew."""
-        if draft.reopens:
-            self._is_over = True
+        self._is_over = self._is_over or draft.reopens
         return draft.finish()
 
     @property

@@ -295,12 +295,6 @@ class SimulatedHost:
         end_us = now_us + ROUND_BUDGET_MS * US_PER_MS
         queue.post_due_timers(now_us)
         gathered: list[Effects] = []
-
-        def gather(effects: Effects) -> None:
-            effects = effects if conduct is None else conduct.alter(effects)
-            if effects is not NO_EFFECTS:
-                gathered.append(effects)
-
         try:
             for _ in range(MAX_ROUND_EVENTS):
                 event = queue.take()
@@ -308,19 +302,22 @@ class SimulatedHost:
                     break
                 self.handled += 1
                 self._observer.on_event(self, event)
-                gather(replica.handle(event, self._monotonic_offset_ms + now_us // US_PER_MS))
+                gathered.append(replica.handle(event, self._monotonic_offset_ms + now_us // US_PER_MS))
                 now_us += EVENT_US
                 if now_us >= end_us:
                     break
             while is_busy := replica.busy:
-                gather(replica.work(self._monotonic_offset_ms + now_us // US_PER_MS))
+                gathered.append(replica.work(self._monotonic_offset_ms + now_us // US_PER_MS))
                 now_us += WORK_US
                 if now_us >= end_us:
                     break
+            if conduct is not None:
+                gathered = [conduct.alter(effects) for effects in gathered]
         except Exception as error:
             self._end("exception")
             self._observer.on_exception(self, error)
             return
+        gathered = [effects for effects in gathered if effects is not NO_EFFECTS]
         if gathered and any(effects.persist for effects in gathered):
             now_us += self.disk.draw_sync_us()
         self._scheduler.at(now_us, partial(self._honour, self.lives, gathered, is_busy))
