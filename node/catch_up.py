@@ -166,9 +166,11 @@ class CatchUp:
         silent = [index for index in ahead if now_ms < self._avoid_until_ms.get(index, 0)]
         return bool(pruned) and all(index in pruned or index in silent for index in ahead)
 
-    def note_progress(self, now_ms: int) -> None:
-        """A block was executed."""
+    def note_executed(self, height: int, now_ms: int) -> None:
+        """The block at ``height`` was executed, whoever brought it; it is not kept here any longer."""
         self._progress_ms = now_ms
+        while self._ready and self._ready[0].header.height <= height:
+            self._ready.popleft()
 
     def note_held(self) -> None:
         """We are behind and ask for no ranges, because a snapshot comes in."""
@@ -241,25 +243,23 @@ class CatchUp:
 
     def _end_of_ready(self, executed: int) -> int:
         """The last height that is verified here or executed."""
-        return max(executed, self._ready[-1].header.height) if self._ready else executed
+        return self._ready[-1].header.height if self._ready else executed
 
     # --- using -----------------------------------------------------------------------------------------
 
     def has_next(self, executed: int) -> bool:
         """Whether ``take_next`` has work to do."""
-        if not (self._ready or self._segments):
-            return False
-        if self._end_of_ready(executed) > executed:
+        if self._ready:
             return True
-        return any(segment.first <= executed + 1 and segment.blocks for segment in self._segments)
+        return bool(self._segments) and any(
+            segment.first <= executed + 1 and segment.blocks for segment in self._segments
+        )
 
     def take_next(self, executed: int, tip_hash: bytes, now_ms: int) -> tuple[VerifiedBlock | None, int | None]:
         """(the next block to execute, or ``None``; a peer that lied, or ``None``). Verifies one segment at most.
 
         Raises ``Diverged`` where a certificate covers another block than the one that we executed.
         """
-        while self._ready and self._ready[0].header.height <= executed:
-            self._ready.popleft()
         if self._ready:
             return self._ready[0], None
         for segment in self._segments:

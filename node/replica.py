@@ -350,7 +350,7 @@ class Replica:
         settle_block(parts.pool, parts.mempool, resolved.batches, height)
         if resolved.payload is not None:
             parts.censorship.on_block(resolved.batches, is_full(resolved.payload, parts.parameters), now_ms)
-        parts.catch_up.note_progress(now_ms)
+        parts.catch_up.note_executed(height, now_ms)
         self._gauge.note_block()
         collected = parts.certifier.on_executed(block, draft, attests=attests)
         assert collected.evidence is None, "our own attestation contradicts nobody"

@@ -106,7 +106,7 @@ def _make() -> CatchUp:
 
 def test_a_small_gap_is_left_to_consensus_for_a_while() -> None:
     catch_up = _make()
-    catch_up.note_progress(0)
+    catch_up.note_executed(3, 0)
     catch_up.on_status(1, 5)
     assert _asked(catch_up, 3, PATIENCE_MS - 1) == []
     ((_, request),) = _asked(catch_up, 3, PATIENCE_MS)
@@ -117,7 +117,7 @@ def test_a_member_whose_own_engine_decides_stops_asking_for_ranges() -> None:
     catch_up = _make()
     catch_up.on_status(1, 20)
     assert _asked(catch_up, 0, 0)
-    catch_up.note_progress(10)
+    catch_up.note_executed(21, 10)
     catch_up.note_decided()
     catch_up.on_status(1, 22)
     catch_up.on_lost(1)
@@ -167,9 +167,25 @@ def test_what_was_verified_is_given_block_by_block() -> None:
         assert block is not None
         assert block.header.height == height + 1
         tip = block.hash
+        catch_up.note_executed(height + 1, 1)
     assert not catch_up.has_next(20)
     assert _asked(catch_up, 20, 2) == []
     assert not catch_up.is_active
+
+
+def test_blocks_that_consensus_brought_meanwhile_are_neither_kept_nor_given() -> None:
+    catch_up = _make()
+    catch_up.on_status(1, 20)
+    _asked(catch_up, 0, 0)
+    catch_up.on_range(1, RangeResponse(1, 20, tuple(_run(20))), 1)
+    first, _ = catch_up.take_next(0, ZERO_DIGEST, 1)
+    assert first is not None
+    catch_up.note_executed(12, 2)
+    block, _ = catch_up.take_next(12, ZERO_DIGEST, 2)
+    assert block is not None
+    assert block.header.height == 13
+    catch_up.note_executed(20, 3)
+    assert not catch_up.has_next(20)
 
 
 def test_a_certified_run_past_another_tip_is_a_divergence() -> None:
