@@ -13,12 +13,14 @@ NAME = "open_interest"
 
 @dataclass(frozen=True, slots=True)
 class MarketPositions:
-    """One market of one shard: its own figure, and the positions of all accounts in lots."""
+    """One market of one shard: its own figure, and the positions in lots of all accounts, or of those that are
+    known where ``is_complete`` is false."""
 
     shard: int
     symbol: str
     open_interest_lots: int
     positions: tuple[int, ...]
+    is_complete: bool = True
 
     @property
     def problem(self) -> str | None:
@@ -26,6 +28,10 @@ class MarketPositions:
         longs = sum(size for size in self.positions if size > 0)
         shorts = -sum(size for size in self.positions if size < 0)
         place = f"shard{self.shard} {self.symbol}"
+        if not self.is_complete:
+            held = max(longs, shorts)
+            reported = self.open_interest_lots
+            return f"{place}: {held} lots are held, {reported} reported" if held > reported else None
         if longs != shorts:
             return f"{place}: {longs} lots long, {shorts} short"
         if longs != self.open_interest_lots:
@@ -34,16 +40,18 @@ class MarketPositions:
 
 
 def collect_positions(
-    shard: int, markets: Iterable[Mapping[str, Any]], accounts: Iterable[Mapping[str, Any]]
+    shard: int, markets: Iterable[Mapping[str, Any]], accounts: Iterable[Mapping[str, Any]], *, is_complete: bool
 ) -> list[MarketPositions]:
-    """Out of the API's answers."""
+    """Out of the API's answers; ``is_complete``: nobody else has a position."""
     sizes: dict[int, list[int]] = {}
     for account in accounts:
         for subaccount in account["subaccounts"]:
             for position in subaccount["positions"]:
                 sizes.setdefault(position["market"], []).append(position["size_lots"])
     return [
-        MarketPositions(shard, market["symbol"], market["open_interest_lots"], tuple(sizes.get(market["id"], ())))
+        MarketPositions(
+            shard, market["symbol"], market["open_interest_lots"], tuple(sizes.get(market["id"], ())), is_complete
+        )
         for market in markets
     ]
 
@@ -57,6 +65,10 @@ def check_open_interest(markets: Iterable[MarketPositions], unreadable: Iterable
         holders += sum(1 for size in market.positions if size)
         if market.problem is not None:
             findings.add(market.problem)
+        if not market.is_complete:
+            findings.remark(
+                f"shard{market.shard}: only that no more is held than reported, for holders are unknown"
+            )
     for shard in unreadable:
         findings.remark(f"{shard} was not checked: nobody answers")
     if not counted:

@@ -175,18 +175,22 @@ async def _read_positions(sources: Sources, transactions: Transactions) -> list[
         if not sources.of(shard.shard) or shard.shard not in sources.network.venues:
             continue
         owners = sorted(list_genesis_accounts(shard.application) | transactions.owners.get(shard.shard, set()))
-        found += await _read_still(sources, shard.shard, owners)
+        is_complete = shard.shard not in transactions.incomplete
+        found += await _read_still(sources, shard.shard, owners, is_complete=is_complete)
     return found
 
 
-async def _read_still(sources: Sources, shard: int, owners: list[bytes]) -> list[MarketPositions]:
+async def _read_still(
+    sources: Sources, shard: int, owners: list[bytes], *, is_complete: bool
+) -> list[MarketPositions]:
     """The positions of a moment: read again while something does not add up and the market moves."""
     client = sources.of(shard)[0].client
     positions: list[MarketPositions] = []
     for _ in range(STILL_ATTEMPTS):
         try:
             markets = await client.markets()
-            positions = collect_positions(shard, markets, await read_accounts(sources, shard, owners))
+            accounts = await read_accounts(sources, shard, owners)
+            positions = collect_positions(shard, markets, accounts, is_complete=is_complete)
         except RemoteError:
             return positions
         if all(market.problem is None for market in positions):

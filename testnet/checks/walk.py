@@ -33,11 +33,12 @@ class BlockObserver(Protocol):
 
 @dataclass(slots=True)
 class ChainIndex:
-    """What later steps need of the chains that were walked: (shard, height) → hash and summary root, and the
-    heights that hold transactions."""
+    """What later steps need of the chains that were walked: (shard, height) → hash and summary root, the heights
+    that hold transactions, and those of which somebody still knows whether they do: the others are pruned."""
 
     hashes: dict[tuple[int, int], tuple[bytes, bytes]] = field(default_factory=dict)
     filled: dict[int, set[int]] = field(default_factory=dict)
+    counted: dict[int, set[int]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -101,7 +102,10 @@ def _observe(
     for observer in observers:
         observer.on_block(block)
     index.hashes.setdefault((shard, header.height), (block_hash, header.summary_root))
-    if body.get("transactions"):
+    count = body.get("transactions")
+    if count is not None:
+        index.counted.setdefault(shard, set()).add(header.height)
+    if count:
         index.filled.setdefault(shard, set()).add(header.height)
 
 
@@ -110,16 +114,20 @@ def _observe(
 
 @dataclass(slots=True)
 class Transactions:
-    """(shard, height, transaction) of all; and who signed any, by shard: nobody else can have a position."""
+    """(shard, height, transaction) of all; and who signed any, by shard: nobody else can have a position, but in
+    the shards of which some could not be read."""
 
     ordered: list[tuple[int, int, OrderedTransaction]] = field(default_factory=list)
     owners: dict[int, set[bytes]] = field(default_factory=dict)
+    incomplete: set[int] = field(default_factory=set)
     remarks: list[str] = field(default_factory=list)
 
 
 async def read_transactions(sources: Sources, index: ChainIndex) -> Transactions:
-    """Every transaction of every venue."""
+    """Every transaction of every venue that somebody still has."""
     found = Transactions()
+    for shard in sources.network.venues:
+        _note_pruned(shard, sources.certified_height(shard) - len(index.counted.get(shard, ())), found)
     places = [(shard, height) for shard in sources.network.venues for height in sorted(index.filled.get(shard, ()))]
 
     async def read(turn: int, place: tuple[int, int]) -> None:
@@ -132,6 +140,7 @@ async def read_transactions(sources: Sources, index: ChainIndex) -> Transactions
             entries = await sources.ask(shard, request, turn)
         except RemoteError as error:
             found.remarks.append(f"block {height} of shard{shard} was not read: {error.message}")
+            found.incomplete.add(shard)
             return
         for entry in entries:
             transaction = decode_transaction(bytes.fromhex(entry["bytes"]), sources.network.chain, shard)
@@ -142,6 +151,12 @@ async def read_transactions(sources: Sources, index: ChainIndex) -> Transactions
 
     await sources.map("reading transactions", places, read)
     return found
+
+
+def _note_pruned(shard: int, blocks: int, found: Transactions) -> None:
+    if blocks > 0:
+        found.remarks.append(f"the transactions of {blocks} blocks of {format_committee(shard)} are pruned")
+        found.incomplete.add(shard)
 
 
 # --- cuts --------------------------------------------------------------------------------------------------

@@ -211,8 +211,18 @@ def test_long_equals_short_equals_what_the_market_reports(
     sizes: tuple[int, ...], reported: int, holds: bool
 ) -> None:
     market = {"id": 4, "symbol": "BTCUSDT", "open_interest_lots": reported}
-    positions = collect_positions(0, [market], [make_account(*sizes)])
+    positions = collect_positions(0, [market], [make_account(*sizes)], is_complete=True)
     assert check_open_interest(positions).ok is holds
+
+
+@pytest.mark.parametrize(("sizes", "holds"), [((5, -3), True), ((), True), ((6, -3), False), ((1, -6), False)])
+def test_where_holders_are_unknown_no_more_is_held_than_the_market_reports(
+    sizes: tuple[int, ...], holds: bool
+) -> None:
+    market = {"id": 4, "symbol": "BTCUSDT", "open_interest_lots": 5}
+    verdict = check_open_interest(collect_positions(0, [market], [make_account(*sizes)], is_complete=False))
+    assert verdict.ok is holds
+    assert "holders are unknown" in verdict.detail
 
 
 def test_no_market_is_no_open_interest() -> None:
