@@ -1,7 +1,8 @@
 """The replica: the sans-IO heart of a node. One event in, the effects of it out.
 
 Theory of operation. ``handle`` dispatches one event, ``work`` does one bounded chunk of queued work (at most 16
-signature verifications, or one block of catch-up); both then let the cascade run until nothing moves:
+signature verifications, or one block of catch-up); where something can follow the cascade then runs until nothing
+moves:
 
     payload obtained → engine votes → slot decided → executed → attested → certified → engine's window moves
     → payload built → …
@@ -291,13 +292,12 @@ class Replica:
     def _settle(self, draft: EffectsDraft, now_ms: int) -> None:
         """Let everything follow from what just happened; nothing does once the replica is to be opened anew. Most
         of the time nearly nothing can, so what would have nothing to look at is not asked."""
-        parts = self._parts
-        self._is_stirred = False
         if draft.reopens:
             return
-        if not self._has_joined and parts.abstention.is_open:
+        if not self._has_joined and self._parts.abstention.is_open:
             self._join(draft, now_ms)
         self._run_cascade(draft, now_ms)
+        self._is_stirred = False
         self._follow_up(draft, now_ms)
 
     def _run_cascade(self, draft: EffectsDraft, now_ms: int) -> None:

@@ -46,7 +46,7 @@ class _Submission:
         self.results: list[SubmissionResult] = []
 
 
-class BatchChecked(msgspec.Struct, frozen=True, gc=False):
+class BatchChecked(msgspec.Struct, frozen=True):
     """All transactions of the batch were looked at; ``error`` is why it is invalid, if it is."""
 
     batch: HeldBatch

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from primitives.identifiers import format_committee
 from testnet.checks.verdicts import Findings, Verdict
 
 NAME = "open_interest"
@@ -59,18 +60,20 @@ def collect_positions(
 def check_open_interest(markets: Iterable[MarketPositions], unreadable: Iterable[str] = ()) -> Verdict:
     """The verdict over all markets of all shards; ``unreadable`` are shards that nobody answers for."""
     findings = Findings()
+    for shard in unreadable:
+        findings.remark(f"{shard} was not checked: nobody answers")
     counted = holders = 0
+    partial: set[int] = set()
     for market in markets:
         counted += 1
         holders += sum(1 for size in market.positions if size)
         if market.problem is not None:
             findings.add(market.problem)
         if not market.is_complete:
-            findings.remark(
-                f"shard{market.shard}: only that no more is held than reported, for holders are unknown"
-            )
-    for shard in unreadable:
-        findings.remark(f"{shard} was not checked: nobody answers")
+            partial.add(market.shard)
+    if partial:
+        names = ", ".join([format_committee(shard) for shard in sorted(partial)])
+        findings.remark(f"not all holders of {names} are known, of those only that they hold no more than reported")
     if not counted:
         findings.add("no market could be checked")
     return findings.conclude(NAME, f"{counted} markets, {holders} positions: long equals short")

@@ -161,8 +161,9 @@ async def _check_once(
         check.on_transfer(transfer)
     if not remarks:
         check.on_totals(summaries)
-    for remark in (*transactions.remarks, *remarks):
-        check.on_unreadable(remark)
+    for remark in (*remarks, transactions.describe_unread()):
+        if remark is not None:
+            check.on_unreadable(remark)
     return check
 
 
@@ -175,7 +176,7 @@ async def _read_positions(sources: Sources, transactions: Transactions) -> list[
         if not sources.of(shard.shard) or shard.shard not in sources.network.venues:
             continue
         owners = sorted(list_genesis_accounts(shard.application) | transactions.owners.get(shard.shard, set()))
-        is_complete = shard.shard not in transactions.incomplete
+        is_complete = shard.shard not in transactions.unread
         found += await _read_still(sources, shard.shard, owners, is_complete=is_complete)
     return found
 

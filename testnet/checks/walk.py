@@ -115,19 +115,31 @@ def _observe(
 @dataclass(slots=True)
 class Transactions:
     """(shard, height, transaction) of all; and who signed any, by shard: nobody else can have a position, but in
-    the shards of which some could not be read."""
+    shards with ``unread`` blocks."""
 
     ordered: list[tuple[int, int, OrderedTransaction]] = field(default_factory=list)
     owners: dict[int, set[bytes]] = field(default_factory=dict)
-    incomplete: set[int] = field(default_factory=set)
-    remarks: list[str] = field(default_factory=list)
+    unread: dict[int, int] = field(default_factory=dict)
+    """Blocks of a shard whose transactions nobody gave: pruned, mostly."""
+
+    def describe_unread(self) -> str | None:
+        """A remark for those who read the verdict; ``None`` where everything was read."""
+        if not self.unread:
+            return None
+        shards = ", ".join(
+            [f"{count} of {format_committee(shard)}" for shard, count in sorted(self.unread.items())]
+        )
+        return f"blocks whose transactions nobody has any more, or gave: {shards}"
 
 
 async def read_transactions(sources: Sources, index: ChainIndex) -> Transactions:
     """Every transaction of every venue that somebody still has."""
     found = Transactions()
     for shard in sources.network.venues:
-        _note_pruned(shard, sources.certified_height(shard) - len(index.counted.get(shard, ())), found)
+        counted = index.counted.get(shard, set())
+        unread = sum([height not in counted for height in range(1, sources.certified_height(shard) + 1)])
+        if unread:
+            found.unread[shard] = unread
     places = [(shard, height) for shard in sources.network.venues for height in sorted(index.filled.get(shard, ()))]
 
     async def read(turn: int, place: tuple[int, int]) -> None:
@@ -138,9 +150,8 @@ async def read_transactions(sources: Sources, index: ChainIndex) -> Transactions
 
         try:
             entries = await sources.ask(shard, request, turn)
-        except RemoteError as error:
-            found.remarks.append(f"block {height} of shard{shard} was not read: {error.message}")
-            found.incomplete.add(shard)
+        except RemoteError:
+            found.unread[shard] = found.unread.get(shard, 0) + 1
             return
         for entry in entries:
             transaction = decode_transaction(bytes.fromhex(entry["bytes"]), sources.network.chain, shard)
@@ -151,12 +162,6 @@ async def read_transactions(sources: Sources, index: ChainIndex) -> Transactions
 
     await sources.map("reading transactions", places, read)
     return found
-
-
-def _note_pruned(shard: int, blocks: int, found: Transactions) -> None:
-    if blocks > 0:
-        found.remarks.append(f"the transactions of {blocks} blocks of {format_committee(shard)} are pruned")
-        found.incomplete.add(shard)
 
 
 # --- cuts --------------------------------------------------------------------------------------------------

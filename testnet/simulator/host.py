@@ -174,7 +174,7 @@ class SimulatedHost:
         self.setup: ReplicaSetup | None = None
         self.replica: Replica | None = None
         self.handled = 0
-        """Messages, timers, links and requests, and its group commits."""
+        """Its starts, messages, timers, links and requests, and its group commits."""
         self.has_lost_votes = False
         """Somebody took its vote log away: it may say so."""
         self._dropped_before = 0

@@ -37,7 +37,7 @@ from testnet.simulator.validity import ValidityChecker
 from testnet.simulator.votes import AttestationLogChecker, VoteChecker, record_votes
 
 SAMPLE_US: Final = 100 * US_PER_MS
-"""How often conditions and bounds are looked at."""
+"""How often checkers look at all hosts, and conditions are looked at for which a run waits."""
 TWIN_MARK: Final = "'"
 CONFESSION: Final = "abstains from voting"
 ACCUSATION: Final = re.compile(r"evidence against member (\d+)")
@@ -98,7 +98,7 @@ class World:
 
     @property
     def handled(self) -> int:
-        """What replicas handled of it: messages, timers, links, requests; and their group commits."""
+        """What replicas handled of it: starts, messages, timers, links, requests; and their group commits."""
         return sum(host.handled for host in self.hosts.values())
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from node.batches import BatchPool, HeldBatch
 from node.mempool import Mempool
 from node.replica_setup import ReplicaLimits
@@ -85,3 +87,15 @@ def test_an_author_that_comes_back_takes_the_end_of_the_line() -> None:
     queue.add(1, 2, 1)
     queue.add(2, 3, 1)
     assert queue.finish() == [(2, 2), (1, 2), (2, 3)]
+
+
+def test_what_is_kept_of_a_refused_batch_is_garbage_that_the_collector_finds() -> None:
+    queue = _Queue()
+    batch = HeldBatch(b"\x01" * 32, BatchBody(1, 0, 100, (b"no transaction",)), b"", 0)
+    queue.pool.hold(batch)
+    queue.queue.add_batch(batch)
+    (outcome,) = queue.queue.work()
+    assert isinstance(outcome, BatchChecked)
+    assert outcome.error is not None
+    # The error's traceback leads back to the outcomes, so reference counts alone never free it.
+    assert gc.is_tracked(outcome)

@@ -222,7 +222,7 @@ def test_where_holders_are_unknown_no_more_is_held_than_the_market_reports(
     market = {"id": 4, "symbol": "BTCUSDT", "open_interest_lots": 5}
     verdict = check_open_interest(collect_positions(0, [market], [make_account(*sizes)], is_complete=False))
     assert verdict.ok is holds
-    assert "holders are unknown" in verdict.detail
+    assert "not all holders of shard0 are known" in verdict.detail
 
 
 def test_no_market_is_no_open_interest() -> None:
