@@ -2,8 +2,9 @@
 
 Events are counted as in any discrete-event simulation, as the scheduler runs them (``World.events``); *handled* are
 those among them that a replica handled, and its group commits. Each seed runs three times and counts with the least
-CPU time, for on a virtual machine a neighbour's work shows as ours; *mean* says what all runs together gave. Run it
-as ``python -m benchmarks.bench_simulator [ENGINE …]``; it prints a table on standard output.
+CPU time, for on a virtual machine a neighbour's work shows as ours; *mean* says what all runs together gave, and
+*check* what an Ed25519 signature check cost between them, by which machines compare. Run it as
+``python -m benchmarks.bench_simulator [ENGINE …]``; it prints a table on standard output.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from testnet.simulator.campaign import HereExecutor, PlanResult
 from testnet.simulator.plan import Kind, Shape
 from testnet.simulator.scheduler import US_PER_S
 from testnet.simulator.swarm import draw_plan
+from testnet.workloads.yardstick import Yardstick
 
 SEEDS: Final = range(1, 16)
 RUNS: Final = 3
@@ -24,13 +26,22 @@ MEMBERS: Final = (4, 7)
 
 def main() -> None:
     """Run the seeds of each engine and print their figures."""
-    columns = f"{'events/s':>10}{'(mean)':>9}{'handled/s':>11}{'ms/seed':>9}{'simulated s/s':>15}"
+    columns = f"{'events/s':>10}{'(mean)':>9}{'handled/s':>11}{'ms/seed':>9}{'simulated s/s':>15}{'check µs':>10}"
     sys.stdout.write(f"{'engine':<12}{'members':>8}{columns}\n")
     for engine in sys.argv[1:] or ENGINES:
         for members in MEMBERS:
             shape = Shape(Kind.TOY, members, engine=engine)
-            runs = [list(HereExecutor().run(draw_plan(seed, shape) for seed in SEEDS)) for _ in range(RUNS)]
-            sys.stdout.write(f"{engine:<12}{members:>8}{_describe(runs)}\n")
+            yardstick = Yardstick()
+            runs = [_run_seeds(shape, yardstick) for _ in range(RUNS)]
+            sys.stdout.write(f"{engine:<12}{members:>8}{_describe(runs)}{yardstick.check_us:>10}\n")
+
+
+def _run_seeds(shape: Shape, yardstick: Yardstick) -> list[PlanResult]:
+    results = []
+    for result in HereExecutor().run(draw_plan(seed, shape) for seed in SEEDS):
+        yardstick.sample()
+        results.append(result)
+    return results
 
 
 def _describe(runs: list[list[PlanResult]]) -> str:
