@@ -221,8 +221,7 @@ NO_OUTPUT: Final = Output()
 """Of most events: votes that only add to a count."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineStatistics:
+class EngineStatistics(msgspec.Struct, frozen=True, gc=False):
     """A snapshot for the API and the metrics."""
 
     view: int

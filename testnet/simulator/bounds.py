@@ -17,7 +17,7 @@ MAX_VOTE_LOG_RECORDS: Final = 4_000
 MAX_PINNED_BODIES: Final = 2_000
 MAX_SLOTS_IN_FLIGHT: Final = 16
 MAX_HELD_BATCHES: Final = 4_096
-SAMPLES_A_LOOK: Final = 3
+SAMPLES_A_LOOK: Final = 10
 
 
 class BoundsChecker(Checker):

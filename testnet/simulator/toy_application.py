@@ -25,6 +25,9 @@ MAX_COMMAND_BYTES: Final = 4_096
 LIFETIME_BLOCKS: Final = 1_024
 MAX_REMEMBERED: Final = 2_048
 BUCKETS: Final = 64
+PAGE_NUMBERS: Final = 256
+"""Commands of a client whose marks share a record, one bit each: a command then costs no record of its own."""
+PAGE_BYTES: Final = PAGE_NUMBERS // 8
 APPLIED: Final = b"\x01"
 """The receipt of a command that took effect."""
 REPEATED: Final = b"\x00"
@@ -45,8 +48,9 @@ class ToyTransaction:
     id: bytes
     sender: bytes
     size_bytes: int
-    key: bytes
-    """Under which it is remembered."""
+    page: bytes
+    """The record that holds its mark."""
+    mark: int
     priority: bool = False
 
 
@@ -65,8 +69,10 @@ def _decode_command(data: bytes) -> ToyTransaction:
     """Every member decodes every command, several times: what it says follows from its bytes alone."""
     command: Command = decode(Command, data, max_bytes=MAX_COMMAND_BYTES)
     sender = command.client.to_bytes(8, "big")
-    key = b"c" + sender + command.number.to_bytes(8, "big")
-    return ToyTransaction(compute_command_id(data), sender, len(data), key)
+    page, place = divmod(command.number, PAGE_NUMBERS)
+    return ToyTransaction(
+        compute_command_id(data), sender, len(data), b"c" + sender + page.to_bytes(8, "big"), 1 << place
+    )
 
 
 class ToyApplication:
@@ -84,7 +90,7 @@ class ToyApplication:
 
     def admit(self, transaction: ToyTransaction, now_ms: int) -> None:
         """Refuse what was applied already."""
-        if transaction.key in self._applied:
+        if self._applied.get(transaction.page, 0) & transaction.mark:
             raise RemoteError("APPLIED", "this command was applied already")
 
     def execute(self, block: BlockInput) -> BlockResult:
@@ -93,11 +99,12 @@ class ToyApplication:
         receipts = []
         for batch in self._executed.filter(block.height, block.batches):
             for transaction in batch.transactions:
-                key = transaction.key
-                is_new = key not in self._applied
+                applied = self._applied.get(transaction.page, 0)
+                is_new = not applied & transaction.mark
                 if is_new:
-                    self._applied[key] = None
-                    changes[key] = block.height.to_bytes(8, "big")
+                    applied |= transaction.mark
+                    self._applied[transaction.page] = applied
+                    changes[transaction.page] = applied.to_bytes(PAGE_BYTES, "big")
                 receipts.append(TransactionReceipt(transaction.id, APPLIED if is_new else REPEATED))
         changes.update(self._executed.take_changes())
         return BlockResult(
@@ -116,7 +123,11 @@ class ToyApplication:
     def load(self, records: Iterable[tuple[bytes, bytes]]) -> bytes:
         """Replace the state."""
         everything = dict(records)
-        self._applied = {key: None for key in everything if not key.startswith(BATCH_PREFIX)}
+        self._applied = {
+            key: int.from_bytes(value, "big")
+            for key, value in everything.items()
+            if not key.startswith(BATCH_PREFIX)
+        }
         self._executed = ExecutedBatches(LIFETIME_BLOCKS)
         self._executed.load([item for item in everything.items() if item[0].startswith(BATCH_PREFIX)])
         self._tree = StateTree(BUCKETS)
