@@ -150,8 +150,6 @@ class AttestationPool:
 
     def best_certificate(self, executed_height: int) -> Certificate | None:
         """The highest certificate at or below ``executed_height``."""
-        if not self.certificates:
-            return None
         heights = [height for height in self.certificates if height <= executed_height]
         return self.certificates[max(heights)] if heights else None
 

@@ -413,7 +413,7 @@ class Replica:
         if parts.mempool.pending_count:
             self._flush_if_due(draft, now_ms)
         self._fetch(draft, now_ms)
-        if parts.proposer.wish is not None and self._gauge.told is not WorkLevel.IDLE:
+        if self._gauge.told is not WorkLevel.IDLE:
             build_delay = parts.proposer.compute_delay(parts.executor.height, now_ms)
             self._wake_ups.plan(BUILD_TIMER, build_delay, draft, now_ms)
 
@@ -425,7 +425,7 @@ class Replica:
             batch = parts.maker.make(parts.executor.height, now_ms)
             if batch is not None:
                 parts.peers.broadcast(draft, Lane.BULK, FrameKind.BATCH, batch.frame)
-                if parts.proposer.wish is not None and self._build_payload(draft, now_ms):
+                if self._build_payload(draft, now_ms):
                     self._settle(draft, now_ms)
             delay = parts.maker.compute_delay(now_ms)
         self._wake_ups.plan(FLUSH_TIMER, delay, draft, now_ms)

@@ -95,14 +95,17 @@ class Slot:
 class Window:
     """Slots in (stable, stable + size], created when first touched."""
 
-    __slots__ = ("_slots", "last", "size", "stable")
+    __slots__ = ("_slots", "size", "stable")
 
     def __init__(self, stable: int, size: int) -> None:
         self.stable = stable
         self.size = size
-        self.last = stable + size
-        """The highest slot in the window."""
         self._slots: dict[int, Slot] = {}
+
+    @property
+    def last(self) -> int:
+        """The highest slot in the window."""
+        return self.stable + self.size
 
     def __contains__(self, number: int) -> bool:
         return self.stable < number <= self.last
@@ -129,5 +132,5 @@ class Window:
         gone = tuple(slot for slot in self if slot.number <= stable)
         for slot in gone:
             del self._slots[slot.number]
-        self.stable, self.last = stable, stable + self.size
+        self.stable = stable
         return gone

@@ -33,12 +33,11 @@ class BlockObserver(Protocol):
 
 @dataclass(slots=True)
 class ChainIndex:
-    """What later steps need of the chains that were walked: (shard, height) → hash and summary root, the heights
-    that hold transactions, and those of which somebody still knows whether they do: the others are pruned."""
+    """What later steps need of the chains that were walked: (shard, height) → hash and summary root; and by shard,
+    height → how many transactions it holds, where somebody still has them."""
 
     hashes: dict[tuple[int, int], tuple[bytes, bytes]] = field(default_factory=dict)
-    filled: dict[int, set[int]] = field(default_factory=dict)
-    counted: dict[int, set[int]] = field(default_factory=dict)
+    counts: dict[int, dict[int, int]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -104,9 +103,7 @@ def _observe(
     index.hashes.setdefault((shard, header.height), (block_hash, header.summary_root))
     count = body.get("transactions")
     if count is not None:
-        index.counted.setdefault(shard, set()).add(header.height)
-    if count:
-        index.filled.setdefault(shard, set()).add(header.height)
+        index.counts.setdefault(shard, {})[header.height] = count
 
 
 # --- transactions ------------------------------------------------------------------------------------------
@@ -135,12 +132,13 @@ class Transactions:
 async def read_transactions(sources: Sources, index: ChainIndex) -> Transactions:
     """Every transaction of every venue that somebody still has."""
     found = Transactions()
+    places: list[tuple[int, int]] = []
     for shard in sources.network.venues:
-        counted = index.counted.get(shard, set())
-        unread = sum([height not in counted for height in range(1, sources.certified_height(shard) + 1)])
+        counts = index.counts.get(shard, {})
+        places += [(shard, height) for height in sorted(counts) if counts[height]]
+        unread = sum([height not in counts for height in range(1, sources.certified_height(shard) + 1)])
         if unread:
             found.unread[shard] = unread
-    places = [(shard, height) for shard in sources.network.venues for height in sorted(index.filled.get(shard, ()))]
 
     async def read(turn: int, place: tuple[int, int]) -> None:
         shard, height = place

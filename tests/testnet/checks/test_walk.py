@@ -17,7 +17,7 @@ async def test_pruned_blocks_are_counted_however_far_the_chain_grew_meanwhile() 
     network = SimpleNamespace(venues=(0, 1), chain=bytes(32))
     certified = {0: 10, 1: 4}
     sources = SimpleNamespace(network=network, certified_height=certified.__getitem__, map=read_none)
-    index = ChainIndex(counted={0: set(range(4, 20)), 1: set(range(1, 9))})
+    index = ChainIndex(counts={0: dict.fromkeys(range(4, 20), 0), 1: dict.fromkeys(range(1, 9), 0)})
     found = await read_transactions(cast("Sources", sources), index)
     assert found.unread == {0: 3}
     remark = found.describe_unread()
